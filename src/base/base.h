@@ -1,0 +1,232 @@
+/* base: errors, secret memory, bytes and text encodings, files, time, JSON.
+ *
+ * Everything here may be called from any thread; an object is used by one thread at a time unless
+ * its comment says otherwise. Outputs named ret_ are untouched when a function fails. */
+#ifndef KW_BASE_H
+#define KW_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <keyward/status.h>
+
+struct cJSON;
+
+#define KW_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- errors: error.c ---- */
+
+/* Fills *err (which may be NULL) and returns `status`, so that a failing function can end with
+ * `return kw_fail(err, KW_METADATA, "...")`. */
+enum kw_status kw_fail(struct kw_error *err, enum kw_status status, const char *format, ...)
+    KW_PRINTF(3, 4);
+/* The same for a failed system call: keeps `sys_errno` and adds ": " and its text. */
+enum kw_status kw_fail_errno(struct kw_error *err, enum kw_status status, int sys_errno,
+                             const char *format, ...) KW_PRINTF(4, 5);
+/* The same for a failed Cryptoki call: keeps `ck_rv`, and leaves its text to the caller. */
+enum kw_status kw_fail_ck(struct kw_error *err, enum kw_status status, unsigned long ck_rv,
+                          const char *format, ...) KW_PRINTF(4, 5);
+enum kw_status kw_fail_memory(struct kw_error *err);
+/* One sentence on what a status means. Static memory. */
+const char *kw_status_meaning(enum kw_status status);
+
+/* ---- lists of sentences and names: strings.c ---- */
+
+/* At most `max` strings, each owned by the list. A zeroed struct with `max` set is an empty list.
+ */
+struct kw_strings {
+    char **items;
+    size_t count;
+    size_t max;
+};
+#define KW_STRINGS_INIT(limit)                                                                     \
+    {                                                                                              \
+        .items = NULL, .count = 0, .max = (limit)                                                  \
+    }
+void kw_strings_cleanup(struct kw_strings *list);
+/* Adds a formatted string. A full list is KW_FAULT; kw_strings_warn instead drops what is over and
+ * puts "more warnings were left out" in the last place, and never fails. */
+enum kw_status kw_strings_add(struct kw_strings *list, struct kw_error *err, const char *format,
+                              ...) KW_PRINTF(3, 4);
+void kw_strings_warn(struct kw_strings *list, const char *format, ...) KW_PRINTF(2, 3);
+
+/* `text` made fit for a message or a terminal: control bytes, invalid UTF-8 and quotes become
+ * "\xNN", and it is cut to what fits. Returns `out`. */
+const char *kw_printable(const void *text, size_t len, char *out, size_t out_size);
+
+/* RFC 3629: no overlong forms, no surrogates. */
+bool kw_utf8_valid(const void *text, size_t len);
+
+/* ---- secrets: secret.c ---- */
+
+/* A PIN, a data key, or what a token gave back. It lives on OpenSSL's secure heap (locked, not
+ * dumped, guard pages) and is wiped when freed. It is opaque so that it can't be copied by value.
+ */
+struct kw_secret;
+
+/* Makes the process fit to hold secrets: no core files, not dumpable (prctl), and the secure heap.
+ * Idempotent; call before the first secret. KW_NO_MEMORY where memory can't be locked. */
+enum kw_status kw_secret_start(struct kw_error *err);
+/* Room for `capacity` bytes (at most KW_SECRET_MAX), length 0, contents zero. */
+#define KW_SECRET_MAX 4096
+enum kw_status kw_secret_new(size_t capacity, struct kw_secret **ret_secret, struct kw_error *err);
+enum kw_status kw_secret_from(const void *data, size_t len, struct kw_secret **ret_secret,
+                              struct kw_error *err);
+void kw_secret_free(struct kw_secret *secret);
+uint8_t *kw_secret_data(struct kw_secret *secret);
+const uint8_t *kw_secret_bytes(const struct kw_secret *secret);
+size_t kw_secret_len(const struct kw_secret *secret);
+size_t kw_secret_capacity(const struct kw_secret *secret);
+/* len may not exceed the capacity (an assertion); bytes after it are wiped. */
+void kw_secret_set_len(struct kw_secret *secret, size_t len);
+/* In time that depends on the lengths only. */
+bool kw_secret_equal(const struct kw_secret *a, const struct kw_secret *b);
+/* Reads from fd to its end, or to the first newline where `one_line` (neither it nor a \r before it
+ * is kept). More than `max` bytes is KW_CONFIG; errors name `what`. */
+enum kw_status kw_secret_read(int fd, size_t max, bool one_line, const char *what,
+                              struct kw_secret **ret_secret, struct kw_error *err);
+/* Wipes memory that is not a kw_secret and held part of one. */
+void kw_wipe(void *data, size_t len);
+
+/* ---- growing buffers: buffer.c ---- */
+
+/* Grows up to `max` bytes and no further. Not for secrets. A struct set by KW_BUFFER_INIT is empty.
+ */
+struct kw_buffer {
+    uint8_t *data;
+    size_t len;
+    size_t capacity;
+    size_t max;
+};
+#define KW_BUFFER_INIT(limit)                                                                      \
+    {                                                                                              \
+        .data = NULL, .len = 0, .capacity = 0, .max = (limit)                                      \
+    }
+void kw_buffer_cleanup(struct kw_buffer *buffer);
+/* Room for `more` bytes after len. Over max is KW_FAULT: callers check sizes they were given. */
+enum kw_status kw_buffer_reserve(struct kw_buffer *buffer, size_t more, struct kw_error *err);
+enum kw_status kw_buffer_append(struct kw_buffer *buffer, const void *data, size_t len,
+                                struct kw_error *err);
+enum kw_status kw_buffer_printf(struct kw_buffer *buffer, struct kw_error *err, const char *format,
+                                ...) KW_PRINTF(3, 4);
+
+/* ---- base64 and hex: encode.c ---- */
+
+enum kw_base64 {
+    KW_BASE64,    /* RFC 4648 section 4, padding required */
+    KW_BASE64URL, /* RFC 4648 section 5, padding optional */
+};
+#define KW_BASE64_DECODED_MAX(len)  (((len) / 4 + 1) * 3)
+#define KW_BASE64_ENCODED_SIZE(len) (((len) + 2) / 3 * 4 + 1)
+/* Strict: no white space, no foreign character, no bits left over. No table is indexed by the
+ * input, so it may decode secrets. False if the text is not that encoding or `capacity` is too
+ * small; then `out` holds nothing of use (and is wiped), *ret_len is untouched. */
+bool kw_base64_decode(enum kw_base64 alphabet, const char *text, size_t len, uint8_t *out,
+                      size_t capacity, size_t *ret_len);
+/* Writes the text and a NUL; base64url is written without padding. `out` has at least
+ * KW_BASE64_ENCODED_SIZE(len) bytes. Not for secrets. */
+void kw_base64_encode(enum kw_base64 alphabet, const void *data, size_t len, char *out);
+/* Either letter case; an even number of digits. The same promises as kw_base64_decode. */
+bool kw_hex_decode(const char *text, size_t len, uint8_t *out, size_t capacity, size_t *ret_len);
+/* Lower case and a NUL; `out` has at least 2 * len + 1 bytes. */
+void kw_hex_encode(const void *data, size_t len, char *out);
+
+/* ---- files: file.c ---- */
+
+/* Closes *fd if it is not negative and sets it to -1. For a file that was written, check close
+ * yourself. */
+void kw_close(int *fd);
+/* openat2 that never leaves `dirfd` and never follows a symbolic link; always O_CLOEXEC.
+ * Returns -1 and errno as openat2 does (EXDEV for a path that would leave, ELOOP for a link). */
+int kw_open_beneath(int dirfd, const char *path, int flags, unsigned mode);
+/* read and pread that are repeated after EINTR and short counts; fewer than len bytes only at the
+ * end of the file. */
+enum kw_status kw_read_full(int fd, void *data, size_t len, const char *what, size_t *ret_len,
+                            struct kw_error *err);
+/* Repeated after EINTR and short counts. A pipe whose reader is gone is KW_WRITE. */
+enum kw_status kw_write_full(int fd, const void *data, size_t len, const char *what,
+                             struct kw_error *err);
+/* The whole of a regular file of at most `max` bytes, and a NUL after it (not counted in len).
+ * `what` names it in errors, `family` is their status where the file is too large or not regular.
+ */
+enum kw_status kw_read_file(int fd, size_t max, const char *what, enum kw_status family,
+                            struct kw_buffer *ret_buffer, struct kw_error *err);
+
+/* ---- time: clock.c ---- */
+
+/* Monotonic, for durations. */
+uint64_t kw_now_ms(void);
+/* "2026-10-05T06:00:00Z" and a NUL: 21 bytes. */
+#define KW_TIMESTAMP_SIZE 21
+void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);
+
+/* ---- JSON: json.c ---- */
+
+struct kw_json_limits {
+    size_t bytes; /* of the text */
+    size_t depth; /* of objects and arrays within each other */
+    size_t items; /* values in all */
+};
+/* Parses RFC 8259 text, with or without a UTF-8 byte order mark, through cJSON, after a pass that
+ * refuses what cJSON lets through: more than the limits, a name that occurs twice in one object
+ * (letter case aside), bytes after the end, NUL, invalid UTF-8. Errors are `family` and start with
+ * `what`. The caller frees with cJSON_Delete. */
+enum kw_status kw_json_parse(const char *text, size_t len, const struct kw_json_limits *limits,
+                             const char *what, enum kw_status family, struct cJSON **ret_json,
+                             struct kw_error *err);
+
+/* ---- configuration: config.c ---- */
+
+enum kw_tristate { KW_UNSET = 0, KW_NO, KW_YES };
+
+/* Strings are owned by the configuration and NULL where not set; numbers are 0 where not set. */
+struct kw_config_token { /* [token NAME] */
+    char *name;
+    char *uri;        /* pkcs11: URI that matches one token */
+    char *module;     /* absolute path of the PKCS#11 module, or NULL where the URI has it */
+    char *init_args;  /* handed to C_Initialize as it is, for the modules that want it (NSS) */
+    char *pin_source; /* file:PATH, fd:N, env:NAME, credential:NAME or prompt */
+    long sessions;    /* at most so many at a time */
+};
+struct kw_config_key { /* [key VERSION] */
+    char *version;
+    char *uri; /* pkcs11: URI of the private key that the version means */
+};
+struct kw_config {
+    struct kw_config_token *tokens;
+    size_t token_count;
+    struct kw_config_key *keys;
+    size_t key_count;
+    struct {
+        char *token;      /* the name of a [token], or a URI */
+        char *unwrap_alg; /* auto, RSA-OAEP, RSA-OAEP-256, RSA1_5 */
+        char *decompress; /* auto, none */
+        char *digest;     /* sha256, none */
+        long jobs;
+        enum kw_tristate allow_rsa1_5;
+    } run; /* [run] */
+    struct {
+        enum kw_tristate fips;
+    } crypto; /* [crypto] */
+};
+
+/* Reads `path` over what `config` (zeroed at first) holds already: a later file's settings win.
+ * Unknown sections, names and values, lines that are too long, names set twice in one file and
+ * files that others may write are KW_CONFIG with the file and the line. A missing file is KW_OK
+ * where `optional`. On failure *config is still valid, for kw_config_cleanup only. */
+enum kw_status kw_config_read(struct kw_config *config, const char *path, bool optional,
+                              struct kw_error *err);
+/* The same from memory, named `what` in errors. */
+enum kw_status kw_config_parse(struct kw_config *config, const char *text, size_t len,
+                               const char *what, struct kw_error *err);
+/* /etc/keyward/keyward.conf, then $XDG_CONFIG_HOME (or ~/.config) keyward/keyward.conf, both
+ * optional, then `path` unless it is NULL. */
+enum kw_status kw_config_load(struct kw_config *config, const char *path, struct kw_error *err);
+const struct kw_config_token *kw_config_find_token(const struct kw_config *config,
+                                                   const char *name);
+const struct kw_config_key *kw_config_find_key(const struct kw_config *config, const char *version);
+void kw_config_cleanup(struct kw_config *config);
+
+#endif

@@ -1,0 +1,381 @@
+/* The configuration: what settings there are, and reading them from text. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "base/ini.h"
+
+#define TOKENS_MAX 64
+#define KEYS_MAX   1024
+#define NAME_BYTES 127
+
+enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_RUN, IN_CRYPTO };
+enum type { AS_TEXT, AS_URI, AS_PATH, AS_PIN_SOURCE, AS_CHOICE, AS_NUMBER, AS_YES_NO };
+
+struct setting {
+    enum section section;
+    const char *name;
+    enum type type;
+    size_t offset;       /* in the [token], the [key], or the whole configuration */
+    const char *expects; /* for the error; of a choice also the values, with ", " between */
+    long min, max;
+};
+
+#define IN_TOKEN_AT(member) offsetof(struct kw_config_token, member)
+#define EXPECTS_URI         "a URI that starts with pkcs11:"
+#define EXPECTS_YES_NO      "yes or no"
+
+static const struct setting settings[] = {
+    {IN_TOKEN, "uri", AS_URI, IN_TOKEN_AT(uri), EXPECTS_URI, 0, 0},
+    {IN_TOKEN, "module", AS_PATH, IN_TOKEN_AT(module), "an absolute path", 0, 0},
+    {IN_TOKEN, "init-args", AS_TEXT, IN_TOKEN_AT(init_args), "text", 0, 0},
+    {IN_TOKEN, "pin-source", AS_PIN_SOURCE, IN_TOKEN_AT(pin_source),
+     "file:PATH, an absolute path, fd:N, env:NAME, credential:NAME or prompt", 0, 0},
+    {IN_TOKEN, "sessions", AS_NUMBER, IN_TOKEN_AT(sessions), "a number from 1 to 1024", 1, 1024},
+    {IN_KEY, "uri", AS_URI, offsetof(struct kw_config_key, uri), EXPECTS_URI, 0, 0},
+    {IN_RUN, "token", AS_TEXT, offsetof(struct kw_config, run.token), "text", 0, 0},
+    {IN_RUN, "unwrap-alg", AS_CHOICE, offsetof(struct kw_config, run.unwrap_alg),
+     "auto, RSA-OAEP, RSA-OAEP-256, RSA1_5", 0, 0},
+    {IN_RUN, "decompress", AS_CHOICE, offsetof(struct kw_config, run.decompress), "auto, none", 0,
+     0},
+    {IN_RUN, "digest", AS_CHOICE, offsetof(struct kw_config, run.digest), "sha256, none", 0, 0},
+    {IN_RUN, "jobs", AS_NUMBER, offsetof(struct kw_config, run.jobs), "a number from 1 to 256", 1,
+     256},
+    {IN_RUN, "allow-rsa1_5", AS_YES_NO, offsetof(struct kw_config, run.allow_rsa1_5),
+     EXPECTS_YES_NO, 0, 0},
+    {IN_CRYPTO, "fips", AS_YES_NO, offsetof(struct kw_config, crypto.fips), EXPECTS_YES_NO, 0, 0},
+};
+
+struct section_name {
+    enum section section;
+    const char *name;
+    bool has_entries; /* [token NAME], [key VERSION] */
+};
+
+static const struct section_name sections[] = {
+    {IN_TOKEN, "token", true},
+    {IN_KEY, "key", true},
+    {IN_RUN, "run", false},
+    {IN_CRYPTO, "crypto", false},
+};
+
+/* One text on its way in. `seen` has a bit for each setting that the text gave already. */
+struct reading {
+    struct kw_config *config;
+    const char *what;
+    size_t line;
+    enum section section;
+    void *target; /* what the current section's offsets start from */
+    uint32_t *seen;
+    uint32_t seen_tokens[TOKENS_MAX];
+    uint32_t seen_keys[KEYS_MAX];
+    uint32_t seen_others;
+    struct kw_error *err;
+};
+
+_Static_assert(KW_COUNT(settings) <= 32, "seen has 32 bits");
+
+static enum kw_status fail_at(const struct reading *in, const char *fault)
+{
+    return kw_fail(in->err, KW_CONFIG, "%s:%zu: %s", in->what, in->line, fault);
+}
+
+static void wipe_free(char *text)
+{
+    if (text)
+        kw_wipe(text, strlen(text)); /* a URI may have a PIN in it */
+    free(text);
+}
+
+/* ---- values ---- */
+
+static bool starts_with(struct kw_slice value, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return value.len > len && memcmp(value.data, prefix, len) == 0;
+}
+
+static bool is_pin_source(struct kw_slice value)
+{
+    static const char *const prefixes[] = {"file:", "fd:", "env:", "credential:", "/"};
+    for (size_t i = 0; i < KW_COUNT(prefixes); i++) {
+        if (starts_with(value, prefixes[i]))
+            return true;
+    }
+    return kw_slice_is(value, "prompt");
+}
+
+static bool is_one_of(struct kw_slice value, const char *choices)
+{
+    for (;;) {
+        size_t len = strcspn(choices, ",");
+        if (value.len == len && memcmp(value.data, choices, len) == 0)
+            return true;
+        if (choices[len] == '\0')
+            return false;
+        choices += len + strlen(", ");
+    }
+}
+
+static bool parse_number(struct kw_slice value, const struct setting *setting, long *ret_number)
+{
+    long number = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.data[i] < '0' || value.data[i] > '9')
+            return false;
+        number = number * 10 + (value.data[i] - '0');
+        if (number > setting->max)
+            return false;
+    }
+    if (number < setting->min)
+        return false;
+    *ret_number = number;
+    return true;
+}
+
+static bool is_text_of(struct kw_slice value, const struct setting *setting)
+{
+    switch (setting->type) {
+    case AS_URI:
+        return starts_with(value, "pkcs11:");
+    case AS_PATH:
+        return starts_with(value, "/");
+    case AS_PIN_SOURCE:
+        return is_pin_source(value);
+    case AS_CHOICE:
+        return is_one_of(value, setting->expects);
+    case AS_TEXT:
+    case AS_NUMBER:
+    case AS_YES_NO:
+        break;
+    }
+    return true;
+}
+
+/* A value is never repeated in the error: it may be a PIN in the wrong place. */
+static enum kw_status fail_value(const struct reading *in, const struct setting *setting)
+{
+    return kw_fail(in->err, KW_CONFIG, "%s:%zu: %s must be %s%s", in->what, in->line, setting->name,
+                   setting->type == AS_CHOICE ? "one of " : "", setting->expects);
+}
+
+static enum kw_status store_text(const struct reading *in, const struct setting *setting,
+                                 struct kw_slice value)
+{
+    if (!is_text_of(value, setting))
+        return fail_value(in, setting);
+    char *copy = strndup(value.data, value.len);
+    if (!copy)
+        return kw_fail_memory(in->err);
+    char **place = (char **)(void *)((char *)in->target + setting->offset);
+    wipe_free(*place);
+    *place = copy;
+    return KW_OK;
+}
+
+static enum kw_status store_value(const struct reading *in, const struct setting *setting,
+                                  struct kw_slice value)
+{
+    void *place = (char *)in->target + setting->offset;
+    if (setting->type == AS_NUMBER)
+        return parse_number(value, setting, place) ? KW_OK : fail_value(in, setting);
+    if (setting->type != AS_YES_NO)
+        return store_text(in, setting, value);
+    bool yes = kw_slice_is(value, "yes");
+    if (!yes && !kw_slice_is(value, "no"))
+        return fail_value(in, setting);
+    *(enum kw_tristate *)place = yes ? KW_YES : KW_NO;
+    return KW_OK;
+}
+
+/* ---- sections ---- */
+
+static enum kw_status enter_token(struct reading *in, struct kw_slice name)
+{
+    struct kw_config *config = in->config;
+    size_t index = 0;
+    while (index < config->token_count && !kw_slice_is(name, config->tokens[index].name))
+        index++;
+    if (index == TOKENS_MAX)
+        return fail_at(in, "there are more than 64 tokens; take some out");
+    if (index == config->token_count) {
+        struct kw_config_token *tokens = reallocarray(config->tokens, index + 1, sizeof(*tokens));
+        char *copy = strndup(name.data, name.len);
+        if (tokens)
+            config->tokens = tokens;
+        if (!tokens || !copy) {
+            free(copy);
+            return kw_fail_memory(in->err);
+        }
+        tokens[index] = (struct kw_config_token){.name = copy};
+        config->token_count++;
+    }
+    in->target = &config->tokens[index];
+    in->seen = &in->seen_tokens[index];
+    return KW_OK;
+}
+
+static enum kw_status enter_key(struct reading *in, struct kw_slice version)
+{
+    struct kw_config *config = in->config;
+    size_t index = 0;
+    while (index < config->key_count && !kw_slice_is(version, config->keys[index].version))
+        index++;
+    if (index == KEYS_MAX)
+        return fail_at(in, "there are more than 1024 keys; take some out");
+    if (index == config->key_count) {
+        struct kw_config_key *keys = reallocarray(config->keys, index + 1, sizeof(*keys));
+        char *copy = strndup(version.data, version.len);
+        if (keys)
+            config->keys = keys;
+        if (!keys || !copy) {
+            free(copy);
+            return kw_fail_memory(in->err);
+        }
+        keys[index] = (struct kw_config_key){.version = copy};
+        config->key_count++;
+    }
+    in->target = &config->keys[index];
+    in->seen = &in->seen_keys[index];
+    return KW_OK;
+}
+
+static enum kw_status enter_section(struct reading *in, const struct kw_ini_line *line)
+{
+    const struct section_name *found = NULL;
+    for (size_t i = 0; i < KW_COUNT(sections); i++) {
+        if (kw_slice_is(line->name, sections[i].name))
+            found = &sections[i];
+    }
+    if (!found)
+        return fail_at(in, "the section is unknown; there are [token NAME], [key VERSION], [run] "
+                           "and [crypto]");
+    if (!found->has_entries && line->value.len > 0)
+        return fail_at(in, "[run] and [crypto] have no name after them");
+    if (found->has_entries && line->value.len == 0)
+        return fail_at(in, "a name is missing; write [token NAME] or [key VERSION]");
+    if (line->value.len > NAME_BYTES)
+        return fail_at(in, "the section's name is longer than 127 bytes; make it shorter");
+    in->section = found->section;
+    in->target = in->config;
+    in->seen = &in->seen_others;
+    if (found->section == IN_TOKEN)
+        return enter_token(in, line->value);
+    return found->section == IN_KEY ? enter_key(in, line->value) : KW_OK;
+}
+
+/* ---- settings ---- */
+
+/* The name is repeated: what is before "=" is no value. */
+static enum kw_status fail_unknown(const struct reading *in, struct kw_slice name)
+{
+    char printable[64];
+    return kw_fail(in->err, KW_CONFIG,
+                   "%s:%zu: the setting \"%s\" is unknown in this section; see keyward.conf(5)",
+                   in->what, in->line,
+                   kw_printable(name.data, name.len, printable, sizeof(printable)));
+}
+
+static enum kw_status take_setting(struct reading *in, const struct kw_ini_line *line)
+{
+    if (in->section == IN_NONE)
+        return fail_at(in, "a setting needs a section above it, such as [run]");
+    for (size_t i = 0; i < KW_COUNT(settings); i++) {
+        if (settings[i].section != in->section || !kw_slice_is(line->name, settings[i].name))
+            continue;
+        if ((*in->seen >> i & 1) != 0)
+            return kw_fail(in->err, KW_CONFIG,
+                           "%s:%zu: %s is set a second time in this section; keep one of them",
+                           in->what, in->line, settings[i].name);
+        *in->seen |= UINT32_C(1) << i;
+        return store_value(in, &settings[i], line->value);
+    }
+    return fail_unknown(in, line->name);
+}
+
+static enum kw_status take_line(struct reading *in, const char *text, size_t len)
+{
+    struct kw_ini_line line;
+    const char *fault = kw_ini_parse(text, len, &line);
+    if (fault)
+        return fail_at(in, fault);
+    if (line.kind == KW_INI_SECTION)
+        return enter_section(in, &line);
+    return line.kind == KW_INI_SETTING ? take_setting(in, &line) : KW_OK;
+}
+
+static enum kw_status check_keys(const struct reading *in)
+{
+    const struct kw_config *config = in->config;
+    for (size_t i = 0; i < config->key_count; i++) {
+        char printable[NAME_BYTES + 1];
+        const char *version = config->keys[i].version;
+        if (!config->keys[i].uri)
+            return kw_fail(in->err, KW_CONFIG, "%s: [key %s] has no uri; give the key's", in->what,
+                           kw_printable(version, strlen(version), printable, sizeof(printable)));
+    }
+    return KW_OK;
+}
+
+enum kw_status kw_config_parse(struct kw_config *config, const char *text, size_t len,
+                               const char *what, struct kw_error *err)
+{
+    struct reading in = {.config = config, .what = what, .err = err};
+    static const char mark[] = "\xEF\xBB\xBF";
+    size_t at = len >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
+    while (at < len) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t line_len = end ? (size_t)(end - (text + at)) : len - at;
+        in.line++;
+        enum kw_status status = take_line(&in, text + at, line_len);
+        if (status != KW_OK)
+            return status;
+        at += line_len + (end != NULL);
+    }
+    return check_keys(&in);
+}
+
+/* ---- what was read ---- */
+
+const struct kw_config_token *kw_config_find_token(const struct kw_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->token_count; i++) {
+        if (strcmp(config->tokens[i].name, name) == 0)
+            return &config->tokens[i];
+    }
+    return NULL;
+}
+
+const struct kw_config_key *kw_config_find_key(const struct kw_config *config, const char *version)
+{
+    for (size_t i = 0; i < config->key_count; i++) {
+        if (strcmp(config->keys[i].version, version) == 0)
+            return &config->keys[i];
+    }
+    return NULL;
+}
+
+void kw_config_cleanup(struct kw_config *config)
+{
+    if (!config)
+        return;
+    for (size_t i = 0; i < config->token_count; i++) {
+        struct kw_config_token *token = &config->tokens[i];
+        free(token->name);
+        wipe_free(token->uri);
+        free(token->module);
+        free(token->init_args);
+        free(token->pin_source);
+    }
+    for (size_t i = 0; i < config->key_count; i++) {
+        free(config->keys[i].version);
+        wipe_free(config->keys[i].uri);
+    }
+    free(config->tokens);
+    free(config->keys);
+    wipe_free(config->run.token);
+    free(config->run.unwrap_alg);
+    free(config->run.decompress);
+    free(config->run.digest);
+    *config = (struct kw_config){.tokens = NULL};
+}

@@ -1,0 +1,155 @@
+/* Lists of strings, and what may reach a terminal. */
+#include "base_test.h"
+
+static void list_is_bounded(void **state)
+{
+    (void)state;
+    struct kw_error err;
+    struct kw_strings list = KW_STRINGS_INIT(2);
+    assert_ok(kw_strings_add(&list, &err, "%d", 1));
+    assert_ok(kw_strings_add(&list, &err, "%d", 2));
+    assert_fails(kw_strings_add(&list, &err, "%d", 3), KW_FAULT, "full");
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.items[0], "1");
+    assert_string_equal(list.items[1], "2");
+    kw_strings_cleanup(&list);
+    assert_int_equal(list.count, 0);
+    assert_null(list.items);
+    kw_strings_cleanup(&list);
+    kw_strings_cleanup(NULL);
+}
+
+static void warnings_over_the_limit_are_summed_up(void **state)
+{
+    (void)state;
+    struct kw_strings list = KW_STRINGS_INIT(2);
+    kw_strings_warn(&list, "first");
+    kw_strings_warn(&list, "second");
+    assert_string_equal(list.items[1], "second");
+    for (int i = 0; i < 3; i++) {
+        kw_strings_warn(&list, "over %d", i);
+        assert_int_equal(list.count, 2);
+        assert_string_equal(list.items[0], "first");
+        assert_string_equal(list.items[1], "more warnings were left out");
+    }
+    kw_strings_cleanup(&list);
+
+    struct kw_strings none = KW_STRINGS_INIT(0);
+    kw_strings_warn(&none, "x");
+    assert_int_equal(none.count, 0);
+    assert_null(none.items);
+}
+
+static void check_printable(const void *text, size_t len, const char *wanted)
+{
+    char out[256];
+    char *exact = malloc(len ? len : 1); /* a read beyond its end is seen by a sanitizer */
+    assert_non_null(exact);
+    memcpy(exact, text, len);
+    assert_ptr_equal(kw_printable(exact, len, out, sizeof(out)), out);
+    assert_string_equal(out, wanted);
+    free(exact);
+}
+
+static void ordinary_text_stays(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        "a b's (c) <d> & e/f",
+        "\xC3\xA4\xC3\xB6",
+        "\xE6\x97\xA5\xE6\x9C\xAC",
+        "\xF0\x9F\x94\x91",
+        "\xEF\xBF\xBD",
+        "\xC2\xA0",
+        "\xF4\x8F\xBF\xBF",
+    };
+    for (size_t i = 0; i < KW_COUNT(texts); i++)
+        check_printable(texts[i], strlen(texts[i]), texts[i]);
+}
+
+static void dangerous_text_is_escaped(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *wanted;
+    } rows[] = {
+        {"\x1B[31m", "\\x1b[31m"},           /* terminal control */
+        {"a\r\nb\tc", "a\\x0d\\x0ab\\x09c"}, /* lines of a log */
+        {"\"\\", "\\x22\\x5c"},              /* quotes, and our own escape */
+        {"\x7F", "\\x7f"},                   /* DEL */
+        {"\xC2\x80\xC2\x9B\xC2\x9F", "\\xc2\\x80\\xc2\\x9b\\xc2\\x9f"}, /* C1 */
+        {"\xE2\x80\xAA\xE2\x80\xAE", "\\xe2\\x80\\xaa\\xe2\\x80\\xae"}, /* U+202A, U+202E */
+        {"\xE2\x81\xA6\xE2\x81\xA9", "\\xe2\\x81\\xa6\\xe2\\x81\\xa9"}, /* U+2066, U+2069 */
+        {"\xE2\x80\x8F", "\\xe2\\x80\\x8f"},                            /* U+200F */
+        {"\xE2\x80\xA8", "\\xe2\\x80\\xa8"},                            /* U+2028 */
+        {"\xD8\x9C", "\\xd8\\x9c"},                                     /* U+061C */
+        {"\xEF\xBB\xBF", "\\xef\\xbb\\xbf"},                            /* U+FEFF */
+        {"\x80", "\\x80"},                                              /* a byte out of place */
+        {"\xC0\xAF", "\\xc0\\xaf"},                                     /* overlong */
+        {"\xE0\x9F\xBF", "\\xe0\\x9f\\xbf"},                            /* overlong */
+        {"\xF0\x8F\xBF\xBF", "\\xf0\\x8f\\xbf\\xbf"},                   /* overlong */
+        {"\xED\xA0\x80", "\\xed\\xa0\\x80"},                            /* a surrogate */
+        {"\xF4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},                   /* over U+10FFFF */
+        {"\xF5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"},                   /* no lead byte */
+        {"\xC3", "\\xc3"},                                              /* cut short */
+        {"\xE6\x97", "\\xe6\\x97"},                                     /* cut short */
+        {"\xF0\x9F\x94", "\\xf0\\x9f\\x94"},                            /* cut short */
+        {"\xC3(", "\\xc3("}, /* what follows a bad byte stays */
+        {"\xE6\x97(\xC3\xA4", "\\xe6\\x97(\xC3\xA4"},
+    };
+    for (size_t i = 0; i < KW_COUNT(rows); i++)
+        check_printable(rows[i].text, strlen(rows[i].text), rows[i].wanted);
+    check_printable("a\0b", 3, "a\\x00b");
+}
+
+/* Every size: never beyond it, always ended, cut only with dots, and at most when it had to be. */
+static void cut_to_every_size(void **state)
+{
+    (void)state;
+    static const char text[] = "ab\xC3\xA4\x01\xE6\x97\xA5z";
+    static const char whole[] = "ab\xC3\xA4\\x01\xE6\x97\xA5z";
+    for (size_t size = 1; size <= sizeof(whole) + 2; size++) {
+        char *out = malloc(size);
+        assert_non_null(out);
+        memset(out, '#', size);
+        kw_printable(text, sizeof(text) - 1, out, size);
+        size_t len = strnlen(out, size);
+        assert_true(len < size);
+        if (size >= sizeof(whole)) {
+            assert_string_equal(out, whole);
+        } else {
+            size_t dots = len < 3 ? len : 3;
+            assert_memory_equal(out + len - dots, "...", dots);
+            assert_memory_equal(out, whole, len - dots);
+        }
+        free(out);
+    }
+    char guard[2] = "#";
+    assert_string_equal(kw_printable("abc", 3, guard, 0), "");
+    assert_string_equal(guard, "#");
+}
+
+static void cut_never_halves_a_character(void **state)
+{
+    (void)state;
+    char out[8];
+    assert_string_equal(kw_printable("abc\xC3\xA4xyz", 8, out, sizeof(out)), "abc...");
+    assert_string_equal(kw_printable("abc\x01xyz", 7, out, sizeof(out)), "abc...");
+    assert_string_equal(kw_printable("abcdefg", 7, out, sizeof(out)), "abcdefg");
+    assert_string_equal(kw_printable("abcdefgh", 8, out, sizeof(out)), "abcd...");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(list_is_bounded),
+        cmocka_unit_test(warnings_over_the_limit_are_summed_up),
+        cmocka_unit_test(ordinary_text_stays),
+        cmocka_unit_test(dangerous_text_is_escaped),
+        cmocka_unit_test(cut_to_every_size),
+        cmocka_unit_test(cut_never_halves_a_character),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
