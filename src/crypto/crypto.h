@@ -1,0 +1,99 @@
+/* crypto: OpenSSL with a library context and named providers of our own.
+ *
+ * A kw_crypto may be shared by threads; a kw_cbc or kw_digest is used by one thread at a time. */
+#ifndef KW_CRYPTO_H
+#define KW_CRYPTO_H
+
+#include "base/base.h"
+
+#define KW_AES256_KEY_SIZE 32
+#define KW_AES_BLOCK       16
+#define KW_SHA256_SIZE     32
+#define KW_RSA_MIN_BITS    2048
+#define KW_RSA_MAX_BITS    4096
+#define KW_RSA_MAX_BYTES   (KW_RSA_MAX_BITS / 8)
+
+/* The library context, its providers, and the algorithms fetched once. */
+struct kw_crypto;
+
+/* `fips` loads the providers fips and base instead of default. KW_CONFIG where they can't be
+ * loaded, with OpenSSL's reason. */
+enum kw_status kw_crypto_new(bool fips, struct kw_crypto **ret_crypto, struct kw_error *err);
+void kw_crypto_free(struct kw_crypto *crypto);
+bool kw_crypto_is_fips(const struct kw_crypto *crypto);
+enum kw_status kw_random(struct kw_crypto *crypto, void *out, size_t len, struct kw_error *err);
+
+/* ---- how a data key is wrapped: wrap.c, oaep.c ---- */
+
+/* Key Vault's names. */
+enum kw_wrap_alg {
+    KW_RSA_OAEP,     /* RFC 8017 RSAES-OAEP, SHA-1 and MGF1 with SHA-1, no label */
+    KW_RSA_OAEP_256, /* the same with SHA-256 for both */
+    KW_RSA1_5,       /* RFC 8017 RSAES-PKCS1-v1_5 */
+    KW_WRAP_ALG_COUNT
+};
+const char *kw_wrap_alg_name(enum kw_wrap_alg alg);
+/* False if no algorithm has that name (letter case aside). */
+bool kw_wrap_alg_parse(const char *name, enum kw_wrap_alg *ret_alg);
+
+/* The public half: big-endian numbers without leading zeros, owned by the struct. */
+struct kw_rsa_public {
+    uint8_t modulus[KW_RSA_MAX_BYTES];
+    size_t modulus_len;
+    uint8_t exponent[8];
+    size_t exponent_len;
+};
+size_t kw_rsa_bits(const struct kw_rsa_public *key);
+/* Reads a PEM public key or certificate. KW_CONFIG where it is none, or not RSA of 2048 to 4096
+ * bits. `what` names it in errors. */
+enum kw_status kw_rsa_public_from_pem(struct kw_crypto *crypto, const void *pem, size_t len,
+                                      const char *what, struct kw_rsa_public *ret_key,
+                                      struct kw_error *err);
+/* Encrypts `secret` to `key`; `out` has at least modulus_len bytes, which is what is written. */
+enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                           enum kw_wrap_alg alg, const struct kw_secret *secret, uint8_t *out,
+                           struct kw_error *err);
+/* Checks and removes OAEP padding (RFC 8017 section 7.1.2 step 3) from `encoded`, what raw RSA
+ * decryption gave: as long as the modulus. In constant time through OpenSSL. Any fault of the
+ * padding is KW_KEY_UNWRAP with one message. KW_KEY_UNUSABLE under fips: OpenSSL does this check
+ * outside of its FIPS module. */
+enum kw_status kw_oaep_decode(struct kw_crypto *crypto, enum kw_wrap_alg alg,
+                              const struct kw_secret *encoded, struct kw_secret **ret_secret,
+                              struct kw_error *err);
+
+/* ---- AES-256-CBC with PKCS#7 padding, in place: cbc.c ---- */
+
+/* NIST SP 800-38A section 6.2, RFC 5652 section 6.3. One object serves many files in turn. */
+struct kw_cbc;
+enum kw_direction { KW_DECRYPT, KW_ENCRYPT };
+enum kw_status kw_cbc_new(struct kw_crypto *crypto, struct kw_cbc **ret_cbc, struct kw_error *err);
+/* Frees and wipes. */
+void kw_cbc_free(struct kw_cbc *cbc);
+/* `key` has 32 bytes; it is read here only. */
+enum kw_status kw_cbc_start(struct kw_cbc *cbc, enum kw_direction direction,
+                            const struct kw_secret *key, const uint8_t iv[KW_AES_BLOCK],
+                            struct kw_error *err);
+/* Whole blocks, none of them the last one of the file: len is a multiple of 16. */
+enum kw_status kw_cbc_update(struct kw_cbc *cbc, uint8_t *data, size_t len, struct kw_error *err);
+/* The rest, with the last block. Decrypting: len is a multiple of 16 and not 0, the padding is
+ * checked and left out of *ret_len (KW_DAMAGED if it is wrong). Encrypting: `data` has room for
+ * KW_AES_BLOCK more bytes, which the padding may take. */
+enum kw_status kw_cbc_finish(struct kw_cbc *cbc, uint8_t *data, size_t len, size_t *ret_len,
+                             struct kw_error *err);
+
+/* ---- SHA-256: digest.c ---- */
+
+struct kw_digest;
+enum kw_status kw_digest_new(struct kw_crypto *crypto, struct kw_digest **ret_digest,
+                             struct kw_error *err);
+void kw_digest_free(struct kw_digest *digest);
+enum kw_status kw_digest_start(struct kw_digest *digest, struct kw_error *err);
+enum kw_status kw_digest_update(struct kw_digest *digest, const void *data, size_t len,
+                                struct kw_error *err);
+enum kw_status kw_digest_finish(struct kw_digest *digest, uint8_t out[KW_SHA256_SIZE],
+                                struct kw_error *err);
+/* start, update and finish at once. */
+enum kw_status kw_sha256(struct kw_crypto *crypto, const void *data, size_t len,
+                         uint8_t out[KW_SHA256_SIZE], struct kw_error *err);
+
+#endif

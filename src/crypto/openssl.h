@@ -1,0 +1,24 @@
+/* openssl: what the files of this floor share, and no other floor sees. */
+#ifndef KW_CRYPTO_OPENSSL_H
+#define KW_CRYPTO_OPENSSL_H
+
+#include <openssl/types.h>
+
+#include "crypto/crypto.h"
+
+struct kw_crypto {
+    OSSL_LIB_CTX *context;
+    OSSL_PROVIDER *providers[2];
+    const char *properties; /* what every fetch asks for: the provider that was named */
+    EVP_CIPHER *aes_256_cbc;
+    EVP_MD *sha1;
+    EVP_MD *sha256;
+    bool fips;
+};
+
+/* kw_fail with ": " and OpenSSL's reason added; empties OpenSSL's error queue, which is one per
+ * thread and would otherwise be blamed on a later call. */
+enum kw_status kw_fail_openssl(struct kw_error *err, enum kw_status status, const char *format, ...)
+    KW_PRINTF(3, 4);
+
+#endif
