@@ -1,0 +1,212 @@
+/* What the files of pkcs11/ share. Nothing outside of this folder includes it. */
+#ifndef KW_PKCS11_INTERNAL_H
+#define KW_PKCS11_INTERNAL_H
+
+#include <pthread.h>
+
+#include <p11-kit/pkcs11.h>
+
+#include "token.h"
+
+/* ---- answers of a token: rv.c ---- */
+
+/* What a CK_RV means for what to do next. */
+enum kw_rv_meaning {
+    KW_RV_OTHER,
+    KW_RV_DONE,            /* CKR_OK */
+    KW_RV_SESSION_LOST,    /* the session, or the operation in it, is gone */
+    KW_RV_LOGIN_LOST,      /* nobody is logged in */
+    KW_RV_HANDLE_STALE,    /* the object handle means nothing any more */
+    KW_RV_TOKEN_GONE,      /* removed, or its slot is another one now */
+    KW_RV_DEVICE_TROUBLE,  /* may be a token that is gone, may be a bad ciphertext */
+    KW_RV_NOT_INITIALIZED, /* somebody called C_Finalize, or this is a child after fork */
+    KW_RV_MEMORY,          /* the token's, or the module's */
+    KW_RV_SESSION_COUNT,   /* no more sessions */
+    KW_RV_NOT_OFFERED,     /* the mechanism or its parameters */
+    KW_RV_NOT_PERMITTED,   /* not with this key */
+    KW_RV_PIN_WRONG,
+    KW_RV_PIN_LENGTH,
+    KW_RV_PIN_LOCKED,
+    KW_RV_PIN_EXPIRED,
+    KW_RV_PIN_UNSET,  /* the token has no user PIN yet */
+    KW_RV_LOGGED_IN,  /* already, as the same user */
+    KW_RV_OTHER_USER, /* the security officer is logged in */
+};
+enum kw_rv_meaning kw_rv_meaning(CK_RV rv);
+/* "CKR_GENERAL_ERROR", or its number where it has no name here. Returns `out`. */
+#define KW_RV_NAME_SIZE 48
+const char *kw_rv_name(CK_RV rv, char out[KW_RV_NAME_SIZE]);
+/* Whether opening, logging in and finding the key again may help. */
+bool kw_rv_recoverable(CK_RV rv);
+
+/* ---- modules: module.c ---- */
+
+struct kw_module;
+/* Loads and initialises the module, or takes one more hold of it. */
+enum kw_status kw_module_get(const char *path, const char *init_args, struct kw_module **ret_module,
+                             struct kw_error *err);
+/* The last one to let go finalises it, if it was initialised here. It stays mapped. */
+void kw_module_put(struct kw_module *module);
+const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module);
+const char *kw_module_path(const struct kw_module *module);
+/* C_Initialize again after somebody else finalised the module. False if that fails. */
+bool kw_module_revive(struct kw_module *module);
+/* C_Finalize and C_Initialize: the only cure for a module whose daemon or storage came back.
+ * Refused (false) where another kw_token uses the module or it was not initialised here. The caller
+ * has no session open. */
+bool kw_module_restart(struct kw_module *module);
+/* PINs that a token of this module refused; kept as long as the process lives, so that opening the
+ * token once more does not send one twice. */
+bool kw_module_pin_was_refused(struct kw_module *module, const CK_TOKEN_INFO *token,
+                               const struct kw_secret *pin);
+/* Takes `pin` over. */
+void kw_module_remember_refused_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
+                                    struct kw_secret *pin);
+
+/* ---- slots: slots.c ---- */
+
+struct kw_slot {
+    CK_SLOT_ID id;
+    CK_TOKEN_INFO info;
+};
+/* The one initialised token that the URI (or NULL) matches. */
+enum kw_status kw_slot_find(const struct kw_module *module, const struct kw_uri *uri,
+                            struct kw_slot *ret_slot, struct kw_error *err);
+/* The slot that holds the same token now. */
+enum kw_status kw_slot_find_again(const struct kw_module *module, const CK_TOKEN_INFO *token,
+                                  CK_SLOT_ID *ret_slot, struct kw_error *err);
+bool kw_same_token(const CK_TOKEN_INFO *a, const CK_TOKEN_INFO *b);
+void kw_token_info_fill(struct kw_token_info *info, const CK_TOKEN_INFO *from);
+/* In uri.c, which knows what a URI holds. */
+bool kw_uri_matches_token(const struct kw_uri *uri, const CK_INFO *module, const CK_SLOT_INFO *slot,
+                          const CK_TOKEN_INFO *token);
+
+/* ---- the text of URIs: uri_scan.c ---- */
+
+#define KW_URI_SCHEME "pkcs11:"
+#define KW_URI_MAX    2048
+/* Empty buffers of KW_URI_MAX + 1; the caller cleans them up and owns `pin`, also after a failure.
+ */
+struct kw_uri_text {
+    struct kw_buffer rest;   /* all but the PIN, for p11-kit */
+    struct kw_buffer public; /* what may be shown */
+    struct kw_secret *pin;   /* decoded, or NULL */
+};
+/* Refuses what kw_uri_parse refuses, and takes the PIN out. */
+enum kw_status kw_uri_scan(const char *text, struct kw_uri_text *out, struct kw_error *err);
+
+/* ---- tokens: token.c ---- */
+
+/* Where a private key was found. */
+struct kw_found_key {
+    bool used;
+    CK_OBJECT_HANDLE handle;
+    uint8_t id[KW_KEY_ID_MAX];
+    size_t id_len;
+    uint8_t modulus[KW_RSA_MAX_BYTES];
+    size_t modulus_len;
+};
+#define KW_FOUND_KEYS 16
+
+enum kw_rung { KW_RUNG_NATIVE, KW_RUNG_RAW, KW_RUNG_COUNT };
+
+struct kw_token {
+    /* Not changed after kw_token_open. */
+    struct kw_crypto *crypto;
+    struct kw_module *module;
+    const CK_FUNCTION_LIST *functions;
+    CK_TOKEN_INFO identity;
+    struct kw_token_info info;
+    kw_pin_fn ask_pin;
+    void *ask_pin_context;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t session_freed;
+    CK_SLOT_ID slot;
+    unsigned long epoch; /* grows with each reconnection: older sessions and handles are void */
+    bool connected;      /* `anchor` is open: the session that keeps the login alive */
+    CK_SESSION_HANDLE anchor;
+    bool shows_login; /* C_GetSessionInfo tells of a login, so it tells of its loss too */
+    CK_SESSION_HANDLE *idle;
+    size_t idle_count;
+    size_t open_count; /* idle and in use, without the anchor */
+    size_t max_sessions;
+    struct kw_secret *pin;
+    bool pin_accepted; /* it logged in at least once */
+    bool pin_refused;
+    struct kw_found_key found[KW_FOUND_KEYS];
+    size_t next_found;
+    enum kw_rung first_rung[KW_WRAP_ALG_COUNT]; /* what worked last */
+};
+
+/* A session in use by one thread. Whoever sees a call in it fail notes that in `failure`: the
+ * session is closed then, not used again. */
+struct kw_session {
+    CK_SESSION_HANDLE handle;
+    unsigned long epoch;
+    CK_RV failure;
+};
+typedef enum kw_status (*kw_session_fn)(struct kw_token *token, struct kw_session *session,
+                                        void *context, struct kw_error *err);
+/* Calls `work` with a session of the pool. Where it fails and session->failure says that the
+ * session, the login, the handle or the token was lost, reconnects and calls it once more. */
+enum kw_status kw_token_with_session(struct kw_token *token, kw_session_fn work, void *context,
+                                     struct kw_error *err);
+/* "the token "t1" failed to do <what>" with the name of `rv`, which goes to session->failure. */
+enum kw_status kw_session_fail(struct kw_token *token, struct kw_session *session, CK_RV rv,
+                               const char *what, struct kw_error *err);
+enum kw_status kw_token_fail(const struct kw_token *token, CK_RV rv, const char *what,
+                             struct kw_error *err);
+/* KW_TOKEN where the login was lost. Private keys are hidden then, so a search that found nothing,
+ * or less, proves nothing. */
+enum kw_status kw_session_check_login(struct kw_token *token, struct kw_session *session,
+                                      struct kw_error *err);
+/* Finds the slot, opens the anchor and logs in. Under the lock. */
+enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err);
+
+/* ---- logging in: login.c ---- */
+
+bool kw_user_is_logged_in(const struct kw_token *token, CK_SESSION_HANDLE session);
+/* Logs the user in unless that is so already. Under the lock. */
+enum kw_status kw_token_login(struct kw_token *token, CK_SESSION_HANDLE session,
+                              struct kw_error *err);
+/* CKU_CONTEXT_SPECIFIC, for a key with CKA_ALWAYS_AUTHENTICATE. Takes the lock. */
+enum kw_status kw_token_login_for_key(struct kw_token *token, CK_SESSION_HANDLE session,
+                                      struct kw_error *err);
+
+/* ---- sessions: pool.c ---- */
+
+/* Waits while all sessions are in use. Connects first where the token is not connected. */
+enum kw_status kw_pool_take(struct kw_token *token, struct kw_session *ret_session,
+                            struct kw_error *err);
+void kw_pool_give_back(struct kw_token *token, struct kw_session *session);
+/* Closes the idle sessions. Under the lock. */
+void kw_pool_close_idle(struct kw_token *token);
+
+/* ---- attributes and searches: attributes.c ---- */
+
+/* Reads `count` (at most KW_ATTRIBUTES_MAX) attributes, all in one call where the token can, else
+ * one by one. What the token does not tell has ulValueLen CK_UNAVAILABLE_INFORMATION afterwards;
+ * every other length is within its buffer. Fails only where kw_rv_recoverable. */
+#define KW_ATTRIBUTES_MAX 16
+CK_RV kw_attributes_read(const CK_FUNCTION_LIST *functions, struct kw_session *session,
+                         CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, size_t count);
+bool kw_attribute_known(const CK_ATTRIBUTE *attribute);
+/* Takes leading zeros off a big-endian number. */
+void kw_number_trim(const uint8_t **number, size_t *len);
+/* The handles of all objects that have the attributes; more than `max` is KW_TOKEN. The caller
+ * frees *ret_handles with free(). */
+enum kw_status kw_objects_find(struct kw_token *token, struct kw_session *session,
+                               CK_ATTRIBUTE *attributes, size_t count, size_t max,
+                               CK_OBJECT_HANDLE **ret_handles, size_t *ret_count,
+                               struct kw_error *err);
+
+/* ---- where a key is now: find.c ---- */
+
+/* The handle of the private key that has this id and this modulus: the remembered one if it still
+ * is that key's, else by a search. KW_KEY_NOT_FOUND. */
+enum kw_status kw_key_handle(struct kw_token *token, struct kw_session *session,
+                             const struct kw_token_key *key, CK_OBJECT_HANDLE *ret_handle,
+                             struct kw_error *err);
+
+#endif

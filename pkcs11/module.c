@@ -1,0 +1,295 @@
+/* Modules: loaded once per process, initialised once, shared by the tokens.
+ *
+ * C_Initialize and C_Finalize act on the whole process, whoever calls them, so this table is the
+ * one piece of global state. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define REFUSED_PINS 16
+#define SHOWN        192
+
+struct refused_pin {
+    CK_TOKEN_INFO token;
+    struct kw_secret *pin;
+};
+
+struct kw_module {
+    struct kw_module *next;
+    char *path; /* as realpath gives it */
+    char *init_args;
+    void *library;
+    CK_FUNCTION_LIST *functions;
+    size_t users;
+    bool initialized_here;
+    struct refused_pin refused[REFUSED_PINS];
+    size_t next_refused;
+};
+
+/* Entries stay for the life of the process: unloading a module that ran threads or registered exit
+ * handlers is not safe, and loading it again is not needed. */
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kw_module *table;
+
+/* Those that are called without asking whether they are there. */
+static const size_t needed_functions[] = {
+    offsetof(CK_FUNCTION_LIST, C_Initialize),        offsetof(CK_FUNCTION_LIST, C_Finalize),
+    offsetof(CK_FUNCTION_LIST, C_GetInfo),           offsetof(CK_FUNCTION_LIST, C_GetSlotList),
+    offsetof(CK_FUNCTION_LIST, C_GetSlotInfo),       offsetof(CK_FUNCTION_LIST, C_GetTokenInfo),
+    offsetof(CK_FUNCTION_LIST, C_OpenSession),       offsetof(CK_FUNCTION_LIST, C_CloseSession),
+    offsetof(CK_FUNCTION_LIST, C_GetSessionInfo),    offsetof(CK_FUNCTION_LIST, C_Login),
+    offsetof(CK_FUNCTION_LIST, C_GetAttributeValue), offsetof(CK_FUNCTION_LIST, C_FindObjectsInit),
+    offsetof(CK_FUNCTION_LIST, C_FindObjects),       offsetof(CK_FUNCTION_LIST, C_FindObjectsFinal),
+    offsetof(CK_FUNCTION_LIST, C_DecryptInit),       offsetof(CK_FUNCTION_LIST, C_Decrypt),
+};
+
+static bool has_needed_functions(const CK_FUNCTION_LIST *functions)
+{
+    for (size_t i = 0; i < KW_COUNT(needed_functions); i++) {
+        void *function;
+        memcpy(&function, (const char *)functions + needed_functions[i], sizeof(function));
+        if (!function)
+            return false;
+    }
+    return true;
+}
+
+static enum kw_status not_a_module(const char *path, const char *why, CK_RV rv,
+                                   struct kw_error *err)
+{
+    char shown[SHOWN];
+    return kw_fail_ck(err, KW_MODULE, rv, "%s is no PKCS#11 module: %s; check module-path",
+                      kw_printable(path, strlen(path), shown, sizeof(shown)), why);
+}
+
+static enum kw_status load_functions(struct kw_module *module, struct kw_error *err)
+{
+    CK_RV (*get_function_list)(CK_FUNCTION_LIST **);
+    void *symbol = dlsym(module->library, "C_GetFunctionList");
+    if (!symbol)
+        return not_a_module(module->path, "it has no C_GetFunctionList", 0, err);
+    memcpy(&get_function_list, &symbol, sizeof(get_function_list));
+    CK_RV rv = get_function_list(&module->functions);
+    if (rv != CKR_OK || !module->functions)
+        return not_a_module(module->path, "C_GetFunctionList failed", rv, err);
+    if (module->functions->version.major < 2 || module->functions->version.major > 3 ||
+        !has_needed_functions(module->functions))
+        return not_a_module(module->path, "it lacks functions of PKCS#11 2.40", 0, err);
+    return KW_OK;
+}
+
+static CK_RV initialize(struct kw_module *module)
+{
+    /* NSS reads one more pointer after pReserved. */
+    struct {
+        CK_C_INITIALIZE_ARGS args;
+        void *after;
+    } init = {.args = {.flags = CKF_OS_LOCKING_OK, .pReserved = module->init_args}};
+    CK_RV rv = module->functions->C_Initialize(&init);
+    if (rv == CKR_OK)
+        module->initialized_here = true;
+    return rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
+}
+
+static enum kw_status start(struct kw_module *module, struct kw_error *err)
+{
+    CK_RV rv = initialize(module);
+    if (rv == CKR_OK)
+        return KW_OK;
+    char shown[SHOWN], name[KW_RV_NAME_SIZE];
+    return kw_fail_ck(
+        err, KW_MODULE, rv,
+        "the PKCS#11 module %s can't be initialised (%s); check its own configuration "
+        "and, where it takes them, init-args",
+        kw_printable(module->path, strlen(module->path), shown, sizeof(shown)),
+        kw_rv_name(rv, name));
+}
+
+/* Outside of the table, without C_Initialize. */
+static void discard(struct kw_module *module)
+{
+    if (module->library)
+        (void)dlclose(module->library);
+    free(module->init_args);
+    free(module->path);
+    free(module);
+}
+
+static enum kw_status load(const char *path, struct kw_module **ret_module, struct kw_error *err)
+{
+    struct kw_module *module = calloc(1, sizeof(*module));
+    if (module)
+        module->path = strdup(path);
+    if (!module || !module->path) {
+        free(module);
+        return kw_fail_memory(err);
+    }
+    enum kw_status status;
+    module->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (module->library) {
+        status = load_functions(module, err);
+    } else {
+        const char *text = dlerror();
+        char why[SHOWN];
+        status = not_a_module(
+            path, text ? kw_printable(text, strlen(text), why, sizeof(why)) : "loading it failed",
+            0, err);
+    }
+    if (status) {
+        discard(module);
+        return status;
+    }
+    *ret_module = module;
+    return KW_OK;
+}
+
+static struct kw_module *find_loaded(const char *path)
+{
+    struct kw_module *module = table;
+    while (module && strcmp(module->path, path) != 0)
+        module = module->next;
+    return module;
+}
+
+static enum kw_status set_init_args(struct kw_module *module, const char *init_args,
+                                    struct kw_error *err)
+{
+    char *copy = init_args ? strdup(init_args) : NULL;
+    if (init_args && !copy)
+        return kw_fail_memory(err);
+    free(module->init_args);
+    module->init_args = copy;
+    return KW_OK;
+}
+
+static bool same_args(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Under the lock. */
+static enum kw_status get_locked(const char *path, const char *init_args,
+                                 struct kw_module **ret_module, struct kw_error *err)
+{
+    struct kw_module *module = find_loaded(path);
+    if (module && module->users > 0) {
+        char shown[SHOWN];
+        if (!same_args(module->init_args, init_args))
+            return kw_fail(err, KW_MODULE,
+                           "the PKCS#11 module %s is in use with other init-args; one process can "
+                           "use it with one set of them",
+                           kw_printable(path, strlen(path), shown, sizeof(shown)));
+        module->users++;
+        *ret_module = module;
+        return KW_OK;
+    }
+    bool loaded_now = !module;
+    enum kw_status status = loaded_now ? load(path, &module, err) : KW_OK;
+    if (status)
+        return status;
+    if ((status = set_init_args(module, init_args, err)) || (status = start(module, err))) {
+        if (loaded_now)
+            discard(module);
+        return status;
+    }
+    if (loaded_now) {
+        module->next = table;
+        table = module;
+    }
+    module->users = 1;
+    *ret_module = module;
+    return KW_OK;
+}
+
+enum kw_status kw_module_get(const char *path, const char *init_args, struct kw_module **ret_module,
+                             struct kw_error *err)
+{
+    char shown[SHOWN];
+    kw_printable(path, strlen(path), shown, sizeof(shown));
+    if (path[0] != '/')
+        return kw_fail(err, KW_CONFIG,
+                       "the PKCS#11 module \"%s\" is not an absolute path; check module-path",
+                       shown);
+    char *real = realpath(path, NULL);
+    if (!real) {
+        int failure = errno;
+        return kw_fail_errno(err, KW_MODULE, failure,
+                             "the PKCS#11 module %s can't be opened, check module-path", shown);
+    }
+    (void)pthread_mutex_lock(&table_lock);
+    enum kw_status status = get_locked(real, init_args, ret_module, err);
+    (void)pthread_mutex_unlock(&table_lock);
+    free(real);
+    return status;
+}
+
+void kw_module_put(struct kw_module *module)
+{
+    if (!module)
+        return;
+    (void)pthread_mutex_lock(&table_lock);
+    if (--module->users == 0 && module->initialized_here) {
+        (void)module->functions->C_Finalize(NULL);
+        module->initialized_here = false;
+    }
+    (void)pthread_mutex_unlock(&table_lock);
+}
+
+const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module)
+{
+    return module->functions;
+}
+
+const char *kw_module_path(const struct kw_module *module)
+{
+    return module->path;
+}
+
+bool kw_module_revive(struct kw_module *module)
+{
+    (void)pthread_mutex_lock(&table_lock);
+    CK_RV rv = initialize(module);
+    (void)pthread_mutex_unlock(&table_lock);
+    return rv == CKR_OK;
+}
+
+bool kw_module_restart(struct kw_module *module)
+{
+    (void)pthread_mutex_lock(&table_lock);
+    bool done = module->users == 1 && module->initialized_here;
+    if (done) {
+        (void)module->functions->C_Finalize(NULL);
+        module->initialized_here = false;
+        done = initialize(module) == CKR_OK;
+    }
+    (void)pthread_mutex_unlock(&table_lock);
+    return done;
+}
+
+bool kw_module_pin_was_refused(struct kw_module *module, const CK_TOKEN_INFO *token,
+                               const struct kw_secret *pin)
+{
+    bool refused = false;
+    (void)pthread_mutex_lock(&table_lock);
+    for (size_t i = 0; i < REFUSED_PINS && !refused; i++)
+        refused = module->refused[i].pin && kw_same_token(&module->refused[i].token, token) &&
+                  kw_secret_equal(module->refused[i].pin, pin);
+    (void)pthread_mutex_unlock(&table_lock);
+    return refused;
+}
+
+void kw_module_remember_refused_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
+                                    struct kw_secret *pin)
+{
+    (void)pthread_mutex_lock(&table_lock);
+    struct refused_pin *place = &module->refused[module->next_refused];
+    module->next_refused = (module->next_refused + 1) % REFUSED_PINS;
+    kw_secret_free(place->pin);
+    place->pin = pin;
+    place->token = *token;
+    (void)pthread_mutex_unlock(&table_lock);
+}

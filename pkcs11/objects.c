@@ -1,0 +1,293 @@
+/* The RSA private keys of a token and what it tells of them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* ---- values ---- */
+
+static bool is_true(const CK_ATTRIBUTE *attribute)
+{
+    return attribute->ulValueLen == sizeof(CK_BBOOL) && *(const CK_BBOOL *)attribute->pValue;
+}
+
+static bool all_digits(const CK_CHAR *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+    return true;
+}
+
+/* CK_DATE is "YYYYMMDD"; empty, zero or blank means that there is none. */
+static void set_date(char out[11], const CK_ATTRIBUTE *attribute)
+{
+    const CK_CHAR *text = attribute->pValue;
+    if (attribute->ulValueLen != 8 || !all_digits(text, 8) || memcmp(text, "0000", 4) == 0)
+        return;
+    memcpy(out, text, 4);
+    out[4] = '-';
+    memcpy(out + 5, text + 4, 2);
+    out[7] = '-';
+    memcpy(out + 8, text + 6, 2);
+    out[10] = '\0';
+}
+
+static void set_public(struct kw_rsa_public *public, const CK_ATTRIBUTE *modulus,
+                       const CK_ATTRIBUTE *exponent)
+{
+    if (!kw_attribute_known(modulus))
+        return;
+    const uint8_t *number = modulus->pValue;
+    size_t len = modulus->ulValueLen;
+    kw_number_trim(&number, &len);
+    if (len > sizeof(public->modulus))
+        return;
+    memcpy(public->modulus, number, len);
+    public->modulus_len = len;
+    size_t bits = len ? kw_rsa_bits(public) : 0;
+    if (bits < KW_RSA_MIN_BITS || bits > KW_RSA_MAX_BITS) {
+        memset(public, 0, sizeof(*public));
+        return;
+    }
+    if (!kw_attribute_known(exponent))
+        return;
+    number = exponent->pValue;
+    len = exponent->ulValueLen;
+    kw_number_trim(&number, &len);
+    if (len > sizeof(public->exponent))
+        return;
+    memcpy(public->exponent, number, len);
+    public->exponent_len = len;
+}
+
+static void set_label(struct kw_token_key *key, const CK_ATTRIBUTE *attribute)
+{
+    if (!kw_attribute_known(attribute))
+        return;
+    size_t len = attribute->ulValueLen;
+    const char *text = attribute->pValue;
+    while (len > 0 && text[len - 1] == '\0')
+        len--;
+    memcpy(key->label, text, len);
+    key->label[len] = '\0';
+}
+
+/* ---- one key ---- */
+
+static CK_RV read_dates(struct kw_token *token, struct kw_session *session, CK_OBJECT_HANDLE object,
+                        struct kw_token_key *key)
+{
+    CK_CHAR start[8], end[8];
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_START_DATE, start, sizeof(start)},
+        {CKA_END_DATE, end, sizeof(end)},
+    };
+    CK_RV rv =
+        kw_attributes_read(token->functions, session, object, attributes, KW_COUNT(attributes));
+    if (rv != CKR_OK)
+        return rv;
+    set_date(key->not_before, &attributes[0]);
+    set_date(key->expires, &attributes[1]);
+    return CKR_OK;
+}
+
+static CK_RV read_key(struct kw_token *token, struct kw_session *session, CK_OBJECT_HANDLE object,
+                      struct kw_token_key *key)
+{
+    uint8_t id[KW_KEY_ID_MAX], modulus[KW_RSA_MAX_BYTES + 1], exponent[16];
+    char label[KW_KEY_LABEL_MAX];
+    CK_BBOOL flags[7];
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_ID, id, sizeof(id)},
+        {CKA_LABEL, label, sizeof(label)},
+        {CKA_MODULUS, modulus, sizeof(modulus)},
+        {CKA_PUBLIC_EXPONENT, exponent, sizeof(exponent)},
+        {CKA_DECRYPT, &flags[0], 1},
+        {CKA_UNWRAP, &flags[1], 1},
+        {CKA_SENSITIVE, &flags[2], 1},
+        {CKA_EXTRACTABLE, &flags[3], 1},
+        {CKA_NEVER_EXTRACTABLE, &flags[4], 1},
+        {CKA_LOCAL, &flags[5], 1},
+        {CKA_ALWAYS_AUTHENTICATE, &flags[6], 1},
+    };
+    bool *const outputs[7] = {
+        &key->decrypt,           &key->unwrap, &key->sensitive,          &key->extractable,
+        &key->never_extractable, &key->local,  &key->always_authenticate};
+    CK_RV rv =
+        kw_attributes_read(token->functions, session, object, attributes, KW_COUNT(attributes));
+    if (rv != CKR_OK)
+        return rv;
+    if (kw_attribute_known(&attributes[0])) {
+        key->id_len = attributes[0].ulValueLen;
+        memcpy(key->id, id, key->id_len);
+    }
+    set_label(key, &attributes[1]);
+    set_public(&key->public, &attributes[2], &attributes[3]);
+    for (size_t i = 0; i < KW_COUNT(outputs); i++)
+        *outputs[i] = is_true(&attributes[4 + i]);
+    return read_dates(token, session, object, key);
+}
+
+/* ---- what the public halves add ---- */
+
+static int by_modulus(const void *a, const void *b)
+{
+    const struct kw_token_key *const *x = a, *const *y = b;
+    return memcmp((*x)->public.modulus, (*y)->public.modulus, sizeof((*x)->public.modulus));
+}
+
+static bool lacks_something(const struct kw_token_key *key)
+{
+    return key->public.modulus_len > 0 &&
+           (!key->not_before[0] || !key->expires[0] || !key->public.exponent_len);
+}
+
+static void add_public(struct kw_token_key *key, const struct kw_token_key *public)
+{
+    if (!key->not_before[0])
+        memcpy(key->not_before, public->not_before, sizeof(key->not_before));
+    if (!key->expires[0])
+        memcpy(key->expires, public->expires, sizeof(key->expires));
+    if (!key->public.exponent_len)
+        key->public = public->public;
+}
+
+/* One public key: its id and modulus must both be the private key's, for some tokens keep one
+ * public key for two pairs of the same id. */
+static CK_RV use_public_key(struct kw_token *token, struct kw_session *session,
+                            CK_OBJECT_HANDLE object, struct kw_token_key **sorted, size_t count)
+{
+    uint8_t id[KW_KEY_ID_MAX], modulus[KW_RSA_MAX_BYTES + 1], exponent[16];
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_ID, id, sizeof(id)},
+        {CKA_MODULUS, modulus, sizeof(modulus)},
+        {CKA_PUBLIC_EXPONENT, exponent, sizeof(exponent)},
+    };
+    CK_RV rv =
+        kw_attributes_read(token->functions, session, object, attributes, KW_COUNT(attributes));
+    if (rv != CKR_OK || !kw_attribute_known(&attributes[0]))
+        return rv;
+    struct kw_token_key public = {.id_len = attributes[0].ulValueLen};
+    set_public(&public.public, &attributes[1], &attributes[2]);
+    const struct kw_token_key *wanted = &public;
+    struct kw_token_key **hit = bsearch(&wanted, sorted, count, sizeof(*sorted), by_modulus);
+    if (!hit || (*hit)->id_len != public.id_len || memcmp((*hit)->id, id, public.id_len) != 0)
+        return CKR_OK;
+    rv = read_dates(token, session, object, &public);
+    if (rv == CKR_OK)
+        add_public(*hit, &public);
+    return rv;
+}
+
+static enum kw_status use_public_keys(struct kw_token *token, struct kw_session *session,
+                                      struct kw_token_key **sorted, size_t count,
+                                      struct kw_error *err)
+{
+    CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
+    CK_KEY_TYPE type = CKK_RSA;
+    CK_ATTRIBUTE wanted[] = {
+        {CKA_CLASS, &class, sizeof(class)},
+        {CKA_KEY_TYPE, &type, sizeof(type)},
+    };
+    CK_OBJECT_HANDLE *handles = NULL;
+    size_t handle_count = 0;
+    enum kw_status status = kw_objects_find(token, session, wanted, KW_COUNT(wanted),
+                                            KW_TOKEN_KEYS_MAX, &handles, &handle_count, err);
+    if (status)
+        return status;
+    for (size_t i = 0; i < handle_count && !status; i++) {
+        CK_RV rv = use_public_key(token, session, handles[i], sorted, count);
+        if (rv != CKR_OK)
+            status = kw_session_fail(token, session, rv, "read a public key", err);
+    }
+    free(handles);
+    return status;
+}
+
+static enum kw_status complete_keys(struct kw_token *token, struct kw_session *session,
+                                    struct kw_token_key *keys, size_t count, struct kw_error *err)
+{
+    struct kw_token_key **sorted = calloc(count + 1, sizeof(*sorted));
+    if (!sorted)
+        return kw_fail_memory(err);
+    size_t lacking = 0;
+    for (size_t i = 0; i < count; i++)
+        if (lacks_something(&keys[i]))
+            sorted[lacking++] = &keys[i];
+    enum kw_status status = KW_OK;
+    if (lacking > 0) {
+        qsort(sorted, lacking, sizeof(*sorted), by_modulus);
+        status = use_public_keys(token, session, sorted, lacking, err);
+    }
+    free(sorted);
+    return status;
+}
+
+/* ---- all of them ---- */
+
+struct key_list {
+    struct kw_token_key *keys;
+    size_t count;
+};
+
+static enum kw_status read_keys(struct kw_token *token, struct kw_session *session,
+                                const CK_OBJECT_HANDLE *handles, size_t count,
+                                struct key_list *list, struct kw_error *err)
+{
+    struct kw_token_key *keys = calloc(count + 1, sizeof(*keys));
+    if (!keys)
+        return kw_fail_memory(err);
+    enum kw_status status = KW_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        CK_RV rv = read_key(token, session, handles[i], &keys[i]);
+        if (rv != CKR_OK)
+            status = kw_session_fail(token, session, rv, "read a key", err);
+    }
+    if (!status)
+        status = complete_keys(token, session, keys, count, err);
+    if (status) {
+        free(keys);
+        return status;
+    }
+    list->keys = keys;
+    list->count = count;
+    return KW_OK;
+}
+
+static enum kw_status list_keys(struct kw_token *token, struct kw_session *session, void *context,
+                                struct kw_error *err)
+{
+    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
+    CK_KEY_TYPE type = CKK_RSA;
+    CK_ATTRIBUTE wanted[] = {
+        {CKA_CLASS, &class, sizeof(class)},
+        {CKA_KEY_TYPE, &type, sizeof(type)},
+    };
+    CK_OBJECT_HANDLE *handles = NULL;
+    size_t count = 0;
+    enum kw_status status = kw_objects_find(token, session, wanted, KW_COUNT(wanted),
+                                            KW_TOKEN_KEYS_MAX, &handles, &count, err);
+    if (status)
+        return status;
+    struct key_list *list = context;
+    status = read_keys(token, session, handles, count, list, err);
+    free(handles);
+    if (!status && (status = kw_session_check_login(token, session, err))) {
+        free(list->keys);
+        list->keys = NULL;
+    }
+    return status;
+}
+
+enum kw_status kw_token_keys(struct kw_token *token, struct kw_token_key **ret_keys,
+                             size_t *ret_count, struct kw_error *err)
+{
+    struct key_list list = {.keys = NULL};
+    enum kw_status status = kw_token_with_session(token, list_keys, &list, err);
+    if (status)
+        return status;
+    *ret_keys = list.keys;
+    *ret_count = list.count;
+    return KW_OK;
+}

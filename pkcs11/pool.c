@@ -1,0 +1,94 @@
+/* Sessions: at most so many at a time, read-only, each used by one thread, closed after a failure.
+ */
+#include "internal.h"
+
+void kw_pool_close_idle(struct kw_token *token)
+{
+    for (size_t i = 0; i < token->idle_count; i++)
+        (void)token->functions->C_CloseSession(token->idle[i]);
+    token->open_count -= token->idle_count;
+    token->idle_count = 0;
+    (void)pthread_cond_broadcast(&token->session_freed);
+}
+
+static enum kw_status no_session(const struct kw_token *token, CK_RV rv, struct kw_error *err)
+{
+    char name[KW_RV_NAME_SIZE];
+    return kw_fail_ck(err, KW_TOKEN, rv,
+                      "the token \"%s\" gives no further session (%s); end other programs that use "
+                      "it, or set sessions lower",
+                      token->info.label, kw_rv_name(rv, name));
+}
+
+/* Under the lock; a place in open_count is taken already. */
+static enum kw_status open_session(struct kw_token *token, struct kw_session *session,
+                                   bool *ret_wait, struct kw_error *err)
+{
+    CK_SLOT_ID slot = token->slot;
+    (void)pthread_mutex_unlock(&token->lock);
+    CK_RV rv =
+        token->functions->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &session->handle);
+    (void)pthread_mutex_lock(&token->lock);
+    if (rv == CKR_OK)
+        return KW_OK;
+    token->open_count--;
+    (void)pthread_cond_signal(&token->session_freed);
+    if (kw_rv_meaning(rv) != KW_RV_SESSION_COUNT)
+        return kw_session_fail(token, session, rv, "open a session", err);
+    if (token->open_count == 0)
+        return no_session(token, rv, err);
+    /* The token allows fewer than were asked for: make do with those that are open. */
+    token->max_sessions = token->open_count;
+    *ret_wait = true;
+    return KW_OK;
+}
+
+static enum kw_status take_locked(struct kw_token *token, struct kw_session *session,
+                                  struct kw_error *err)
+{
+    for (;;) {
+        enum kw_status status = token->connected ? KW_OK : kw_token_connect(token, err);
+        if (status)
+            return status;
+        session->epoch = token->epoch;
+        if (token->idle_count > 0) {
+            session->handle = token->idle[--token->idle_count];
+            return KW_OK;
+        }
+        if (token->open_count < token->max_sessions) {
+            bool wait = false;
+            token->open_count++;
+            status = open_session(token, session, &wait, err);
+            if (status || !wait)
+                return status;
+        }
+        if (token->open_count >= token->max_sessions && token->idle_count == 0)
+            (void)pthread_cond_wait(&token->session_freed, &token->lock);
+    }
+}
+
+enum kw_status kw_pool_take(struct kw_token *token, struct kw_session *ret_session,
+                            struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    enum kw_status status = take_locked(token, ret_session, err);
+    (void)pthread_mutex_unlock(&token->lock);
+    return status;
+}
+
+void kw_pool_give_back(struct kw_token *token, struct kw_session *session)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    bool keep = session->failure == CKR_OK && session->epoch == token->epoch &&
+                token->open_count <= token->max_sessions;
+    if (keep) {
+        token->idle[token->idle_count++] = session->handle;
+    } else {
+        (void)pthread_mutex_unlock(&token->lock);
+        (void)token->functions->C_CloseSession(session->handle);
+        (void)pthread_mutex_lock(&token->lock);
+        token->open_count--;
+    }
+    (void)pthread_cond_signal(&token->session_freed);
+    (void)pthread_mutex_unlock(&token->lock);
+}

@@ -1,0 +1,269 @@
+/* A token: found by its attributes, logged in to, and found again after it was lost. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define DEFAULT_SESSIONS 8
+#define MAX_SESSIONS     1024
+
+enum kw_status kw_token_fail(const struct kw_token *token, CK_RV rv, const char *what,
+                             struct kw_error *err)
+{
+    char name[KW_RV_NAME_SIZE];
+    return kw_fail_ck(err, KW_TOKEN, rv,
+                      "the token \"%s\" failed to %s (%s); see that it is connected and works with "
+                      "its vendor's tool, then try again",
+                      token->info.label, what, kw_rv_name(rv, name));
+}
+
+enum kw_status kw_session_fail(struct kw_token *token, struct kw_session *session, CK_RV rv,
+                               const char *what, struct kw_error *err)
+{
+    session->failure = rv;
+    return kw_token_fail(token, rv, what, err);
+}
+
+/* ---- connecting ---- */
+
+/* All sessions and handles are void from here on. Sessions in use are closed when given back. */
+static void void_sessions(struct kw_token *token)
+{
+    kw_pool_close_idle(token);
+    memset(token->found, 0, sizeof(token->found));
+    token->epoch++;
+}
+
+static void drop_anchor(struct kw_token *token)
+{
+    if (token->connected)
+        (void)token->functions->C_CloseSession(token->anchor);
+    token->connected = false;
+}
+
+static bool anchor_holds(const struct kw_token *token, CK_SLOT_ID slot)
+{
+    CK_SESSION_INFO info;
+    return token->connected && token->slot == slot &&
+           token->functions->C_GetSessionInfo(token->anchor, &info) == CKR_OK;
+}
+
+/* Before any other session is opened: the module may use the number of a dead one again. */
+static enum kw_status open_anchor(struct kw_token *token, CK_SLOT_ID slot, struct kw_error *err)
+{
+    drop_anchor(token);
+    token->slot = slot;
+    CK_RV rv =
+        token->functions->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &token->anchor);
+    if (rv != CKR_OK)
+        return kw_token_fail(token, rv, "open a session", err);
+    token->connected = true;
+    return KW_OK;
+}
+
+/* An anchor that still holds is kept, and with it the login. */
+static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
+{
+    void_sessions(token);
+    CK_SLOT_ID slot = 0;
+    enum kw_status status = kw_slot_find_again(token->module, &token->identity, &slot, err);
+    if (!status && !anchor_holds(token, slot))
+        status = open_anchor(token, slot, err);
+    if (!status)
+        status = kw_token_login(token, token->anchor, err);
+    if (status)
+        drop_anchor(token);
+    else
+        token->shows_login = kw_user_is_logged_in(token, token->anchor);
+    return status;
+}
+
+/* Whether the module could be brought to where connecting is worth another try. */
+static bool revive_module(struct kw_token *token, const struct kw_error *failure)
+{
+    if (failure->status != KW_TOKEN || token->pin_refused)
+        return false;
+    if (kw_rv_meaning(failure->ck_rv) == KW_RV_NOT_INITIALIZED)
+        return kw_module_revive(token->module);
+    return token->open_count == 0 && kw_module_restart(token->module);
+}
+
+enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err)
+{
+    struct kw_error failure = {.status = KW_OK};
+    enum kw_status status = connect_once(token, &failure);
+    if (status && revive_module(token, &failure))
+        status = connect_once(token, &failure);
+    if (status && err)
+        *err = failure;
+    return status;
+}
+
+/* Unless another thread has done so since `epoch`. */
+static enum kw_status reconnect(struct kw_token *token, unsigned long epoch, struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    enum kw_status status = KW_OK;
+    if (token->epoch == epoch || !token->connected)
+        status = kw_token_connect(token, err);
+    (void)pthread_mutex_unlock(&token->lock);
+    return status;
+}
+
+/* Whether private keys are hidden now, or fail to decrypt, for want of a login. */
+static bool lost_login(struct kw_token *token, const struct kw_session *session)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    bool shows_login = token->shows_login;
+    (void)pthread_mutex_unlock(&token->lock);
+    return shows_login && !kw_user_is_logged_in(token, session->handle);
+}
+
+enum kw_status kw_session_check_login(struct kw_token *token, struct kw_session *session,
+                                      struct kw_error *err)
+{
+    if (!lost_login(token, session))
+        return KW_OK;
+    return kw_session_fail(token, session, CKR_USER_NOT_LOGGED_IN, "keep its login", err);
+}
+
+/* *ret_session tells the caller what was lost, after a failure. */
+static enum kw_status run_once(struct kw_token *token, kw_session_fn work, void *context,
+                               struct kw_session *ret_session, struct kw_error *err)
+{
+    struct kw_session session = {.failure = CKR_OK};
+    enum kw_status status = kw_pool_take(token, &session, err);
+    if (!status) {
+        status = work(token, &session, context, err);
+        if (status && !kw_rv_recoverable(session.failure) && lost_login(token, &session))
+            session.failure = CKR_USER_NOT_LOGGED_IN;
+        kw_pool_give_back(token, &session);
+    }
+    *ret_session = session;
+    return status;
+}
+
+/* Failed although it was connected anew: the next call starts with the anchor. */
+static void give_up_anchor(struct kw_token *token, const struct kw_session *session)
+{
+    if (!kw_rv_recoverable(session->failure) ||
+        kw_rv_meaning(session->failure) == KW_RV_HANDLE_STALE)
+        return;
+    (void)pthread_mutex_lock(&token->lock);
+    if (token->epoch == session->epoch)
+        drop_anchor(token);
+    (void)pthread_mutex_unlock(&token->lock);
+}
+
+enum kw_status kw_token_with_session(struct kw_token *token, kw_session_fn work, void *context,
+                                     struct kw_error *err)
+{
+    struct kw_error failure = {.status = KW_OK};
+    struct kw_session session;
+    enum kw_status status = run_once(token, work, context, &session, &failure);
+    if (status && kw_rv_recoverable(session.failure)) {
+        status = reconnect(token, session.epoch, &failure);
+        if (!status) {
+            status = run_once(token, work, context, &session, &failure);
+            if (status)
+                give_up_anchor(token, &session);
+        }
+    }
+    if (status && err)
+        *err = failure;
+    return status;
+}
+
+/* ---- opening ---- */
+
+static enum kw_status token_new(struct kw_crypto *crypto, const struct kw_token_options *options,
+                                struct kw_token **ret_token, struct kw_error *err)
+{
+    size_t max = options->max_sessions ? options->max_sessions : DEFAULT_SESSIONS;
+    if (max > MAX_SESSIONS)
+        return kw_fail(err, KW_CONFIG, "%zu sessions are too many; set at most %d", max,
+                       MAX_SESSIONS);
+    struct kw_token *token = calloc(1, sizeof(*token));
+    CK_SESSION_HANDLE *idle = calloc(max, sizeof(*idle));
+    if (!token || !idle || pthread_mutex_init(&token->lock, NULL) != 0) {
+        free(idle);
+        free(token);
+        return kw_fail_memory(err);
+    }
+    if (pthread_cond_init(&token->session_freed, NULL) != 0) {
+        (void)pthread_mutex_destroy(&token->lock);
+        free(idle);
+        free(token);
+        return kw_fail_memory(err);
+    }
+    token->crypto = crypto;
+    token->ask_pin = options->pin;
+    token->ask_pin_context = options->pin_context;
+    token->idle = idle;
+    token->max_sessions = max;
+    *ret_token = token;
+    return KW_OK;
+}
+
+static enum kw_status find_token(struct kw_token *token, const struct kw_token_options *options,
+                                 struct kw_error *err)
+{
+    struct kw_slot slot = {.id = 0};
+    enum kw_status status = kw_slot_find(token->module, options->uri, &slot, err);
+    if (status)
+        return status;
+    token->identity = slot.info;
+    kw_token_info_fill(&token->info, &slot.info);
+    return KW_OK;
+}
+
+enum kw_status kw_token_open(struct kw_crypto *crypto, const struct kw_token_options *options,
+                             struct kw_token **ret_token, struct kw_error *err)
+{
+    if (!options->module)
+        return kw_fail(err, KW_CONFIG,
+                       "nothing says which PKCS#11 module has the token; add "
+                       "module-path=/PATH/TO/MODULE.so to the URI");
+    struct kw_token *token = NULL;
+    enum kw_status status = token_new(crypto, options, &token, err);
+    if (status)
+        return status;
+    status = kw_module_get(options->module, options->init_args, &token->module, err);
+    if (status) {
+        kw_token_free(token);
+        return status;
+    }
+    token->functions = kw_module_functions(token->module);
+    (void)pthread_mutex_lock(&token->lock);
+    status = find_token(token, options, err);
+    if (!status)
+        status = kw_token_connect(token, err);
+    (void)pthread_mutex_unlock(&token->lock);
+    if (status) {
+        kw_token_free(token);
+        return status;
+    }
+    *ret_token = token;
+    return KW_OK;
+}
+
+void kw_token_free(struct kw_token *token)
+{
+    if (!token)
+        return;
+    if (token->module) {
+        void_sessions(token);
+        drop_anchor(token);
+    }
+    kw_module_put(token->module);
+    kw_secret_free(token->pin);
+    (void)pthread_cond_destroy(&token->session_freed);
+    (void)pthread_mutex_destroy(&token->lock);
+    free(token->idle);
+    free(token);
+}
+
+const struct kw_token_info *kw_token_info(const struct kw_token *token)
+{
+    return &token->info;
+}

@@ -1,0 +1,120 @@
+/* pkcs11: tokens, reached through Cryptoki (PKCS#11 2.40). The only code that calls it.
+ *
+ * A kw_token may be shared by threads. It logs in once, keeps a bounded pool of sessions, and finds
+ * its way back after a lost session or login: reopen, log in again, find the key again by id, check
+ * its modulus. Handles never leave this floor. Modules are loaded once per process and shared. */
+#ifndef KW_TOKEN_H
+#define KW_TOKEN_H
+
+#include "base/base.h"
+#include "crypto/crypto.h"
+
+/* ---- pkcs11: URIs, RFC 7512: uri.c ---- */
+
+/* What a URI says of a token, a key and the way to them. Strings are NULL where it says nothing. */
+struct kw_uri;
+
+/* Stricter than the parsers of others: an attribute that occurs twice, is unknown, holds white
+ * space or stands on the wrong side of "?" is KW_CONFIG, as are slot-id and slot-description
+ * (slot numbers change when a reader or a module is added) and module-path that is not absolute. */
+enum kw_status kw_uri_parse(const char *text, struct kw_uri **ret_uri, struct kw_error *err);
+void kw_uri_free(struct kw_uri *uri);
+bool kw_is_uri(const char *text);
+/* Absolute path of the module: module-path as it is, module-name looked up as NAME.so and
+ * libNAME.so in p11-kit's module folder; NULL if the URI has neither or no such file is there. */
+const char *kw_uri_module(const struct kw_uri *uri);
+const char *kw_uri_pin_source(const struct kw_uri *uri);
+/* The PIN itself, where the URI holds one; owned by the URI. */
+const struct kw_secret *kw_uri_pin_value(const struct kw_uri *uri);
+/* Whether the URI names a key (object or id), or only a token. */
+bool kw_uri_names_key(const struct kw_uri *uri);
+/* The URI without PIN, PIN source and module, for messages and reports; owned by the URI. */
+const char *kw_uri_public_text(const struct kw_uri *uri);
+
+/* ---- tokens: module.c, slots.c ---- */
+
+/* CK_TOKEN_INFO, trimmed and NUL-terminated, fit for a terminal. */
+struct kw_token_info {
+    char label[33];
+    char manufacturer[33];
+    char model[17];
+    char serial[17];
+    bool initialized;
+    bool login_required;
+    bool pin_count_low;
+    bool pin_final_try;
+    bool pin_locked;
+    bool protected_path; /* the PIN is typed on the token itself */
+    bool write_protected;
+};
+
+/* Every token that the module shows now, without logging in. The caller frees *ret_infos with
+ * free(). */
+enum kw_status kw_token_list(const char *module, const char *init_args,
+                             struct kw_token_info **ret_infos, size_t *ret_count,
+                             struct kw_error *err);
+
+/* Called at most once per token and login, and again only after a login was lost; gives the PIN
+ * that the token then owns. KW_PIN_MISSING where there is none. Never called again after the token
+ * refused a PIN. */
+typedef enum kw_status (*kw_pin_fn)(void *context, const struct kw_token_info *token,
+                                    struct kw_secret **ret_pin, struct kw_error *err);
+
+struct kw_token_options {
+    const char *module;       /* absolute path */
+    const char *init_args;    /* or NULL */
+    const struct kw_uri *uri; /* the token to match, or NULL where the module has only one */
+    size_t max_sessions;      /* 0: 8. Threads over that wait for a session */
+    kw_pin_fn pin;
+    void *pin_context;
+};
+struct kw_token;
+/* Loads the module, finds the one token, opens a session and logs in. KW_MODULE,
+ * KW_TOKEN_NOT_FOUND (the message lists what is there), KW_PIN_*, KW_TOKEN. `crypto` must outlive
+ * the token. */
+enum kw_status kw_token_open(struct kw_crypto *crypto, const struct kw_token_options *options,
+                             struct kw_token **ret_token, struct kw_error *err);
+void kw_token_free(struct kw_token *token);
+const struct kw_token_info *kw_token_info(const struct kw_token *token);
+
+/* ---- keys: objects.c ---- */
+
+#define KW_KEY_ID_MAX    255
+#define KW_KEY_LABEL_MAX 255
+/* A private key's attributes, without its handle. What the token does not tell is false, 0 or "".
+ */
+struct kw_token_key {
+    uint8_t id[KW_KEY_ID_MAX]; /* CKA_ID: the key version */
+    size_t id_len;
+    char label[KW_KEY_LABEL_MAX + 1]; /* CKA_LABEL: the key's name, as it is */
+    struct kw_rsa_public public;      /* modulus_len 0 where the key is not RSA or can't be read */
+    char not_before[11];              /* CKA_START_DATE as "2026-10-05", or "" */
+    char expires[11];                 /* CKA_END_DATE: the last day on which it is valid, or "" */
+    bool decrypt;                     /* CKA_DECRYPT */
+    bool unwrap;                      /* CKA_UNWRAP */
+    bool sensitive;
+    bool extractable;
+    bool never_extractable;
+    bool local; /* made on the token */
+    bool always_authenticate;
+};
+/* All RSA private keys of the token, at most KW_TOKEN_KEYS_MAX, read in one search. Dates that the
+ * token does not give on the private key are read from its public one. The caller frees *ret_keys
+ * with free(). */
+#define KW_TOKEN_KEYS_MAX 65536
+enum kw_status kw_token_keys(struct kw_token *token, struct kw_token_key **ret_keys,
+                             size_t *ret_count, struct kw_error *err);
+/* Whether the URI's object and id, where it has them, are the key's. */
+bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key);
+
+/* ---- using them: decrypt.c ---- */
+
+/* Decrypts `wrapped`, as long as the key's modulus, with the token's own mechanism; OAEP with a
+ * hash that the token lacks falls back to raw RSA on the token and the padding check on the host.
+ * KW_KEY_UNWRAP: it did not decrypt; one message for every cause, the CK_RV is in err->ck_rv.
+ * KW_KEY_UNUSABLE: neither way is open, the message says why. KW_TOKEN and KW_PIN_*: the token. */
+enum kw_status kw_token_decrypt(struct kw_token *token, const struct kw_token_key *key,
+                                enum kw_wrap_alg alg, const uint8_t *wrapped, size_t wrapped_len,
+                                struct kw_secret **ret_secret, struct kw_error *err);
+
+#endif

@@ -1,0 +1,158 @@
+/* Faults that real tokens have on a bad day only, on top of a real module. */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault_module.h"
+
+struct kw_fault *kw_fault_control(void);
+
+static struct kw_fault fault;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static CK_FUNCTION_LIST *real;
+static CK_FUNCTION_LIST list;
+static __thread CK_MECHANISM_TYPE mechanism;
+
+struct kw_fault *kw_fault_control(void)
+{
+    return &fault;
+}
+
+static CK_RV initialize(void *args)
+{
+    fault.initializes++;
+    return real->C_Initialize(args);
+}
+
+static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *count)
+{
+    if (fault.no_tokens) {
+        *count = 0;
+        return CKR_OK;
+    }
+    return real->C_GetSlotList(present, slots, count);
+}
+
+static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
+{
+    CK_RV rv = real->C_GetTokenInfo(slot, info);
+    info->flags = (info->flags | fault.set_flags) & ~fault.clear_flags;
+    return rv;
+}
+
+static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
+                          CK_SESSION_HANDLE *session)
+{
+    pthread_mutex_lock(&lock);
+    CK_RV rv = CKR_SESSION_COUNT;
+    if (!fault.max_sessions || fault.sessions < fault.max_sessions)
+        rv = real->C_OpenSession(slot, flags, application, notify, session);
+    if (rv == CKR_OK && ++fault.sessions > fault.most_sessions)
+        fault.most_sessions = fault.sessions;
+    pthread_mutex_unlock(&lock);
+    return rv;
+}
+
+static CK_RV close_session(CK_SESSION_HANDLE session)
+{
+    pthread_mutex_lock(&lock);
+    fault.sessions--;
+    CK_RV rv = real->C_CloseSession(session);
+    pthread_mutex_unlock(&lock);
+    return rv;
+}
+
+static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len)
+{
+    pthread_mutex_lock(&lock);
+    fault.logins++;
+    fault.last_user = user;
+    fault.last_pin_was_null = !pin;
+    pthread_mutex_unlock(&lock);
+    if (fault.login_answer)
+        return fault.login_answer;
+    return fault.login_claims_ok ? CKR_OK : real->C_Login(session, user, pin, len);
+}
+
+static CK_RV get_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                                 CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    if (fault.one_attribute_only && count > 1)
+        return CKR_GENERAL_ERROR;
+    return real->C_GetAttributeValue(session, object, attributes, count);
+}
+
+static CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJECT_HANDLE key)
+{
+    mechanism = wanted->mechanism;
+    pthread_mutex_lock(&lock);
+    fault.raw_inits += mechanism == CKM_RSA_X_509;
+    fault.oaep_inits += mechanism == CKM_RSA_PKCS_OAEP;
+    pthread_mutex_unlock(&lock);
+    if (mechanism == CKM_RSA_X_509 && fault.raw_init_answer)
+        return fault.raw_init_answer;
+    if (mechanism == CKM_RSA_PKCS_OAEP && fault.oaep_init_answer)
+        return fault.oaep_init_answer;
+    return real->C_DecryptInit(session, wanted, key);
+}
+
+static CK_RV injected_decrypt_answer(void)
+{
+    pthread_mutex_lock(&lock);
+    fault.decrypts++;
+    CK_RV rv = fault.decrypt_answer;
+    if (rv && fault.decrypt_answers && --fault.decrypt_answers == 0)
+        fault.decrypt_answer = CKR_OK;
+    pthread_mutex_unlock(&lock);
+    return rv;
+}
+
+static CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_len,
+                     unsigned char *out, CK_ULONG *out_len)
+{
+    CK_RV rv = injected_decrypt_answer();
+    if (rv)
+        return rv;
+    rv = real->C_Decrypt(session, in, in_len, out, out_len);
+    if (rv != CKR_OK || mechanism != CKM_RSA_X_509 || !fault.strip_zeros)
+        return rv;
+    CK_ULONG zeros = 0;
+    while (zeros < *out_len && out[zeros] == 0)
+        zeros++;
+    *out_len -= zeros;
+    memmove(out, out + zeros, *out_len);
+    memset(out + *out_len, 0xAA, zeros); /* what real modules leave behind */
+    return CKR_OK;
+}
+
+static CK_RV load_real(void)
+{
+    const char *path = getenv("KW_FAULT_REAL_MODULE");
+    void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *symbol = library ? dlsym(library, "C_GetFunctionList") : NULL;
+    if (!symbol)
+        return CKR_GENERAL_ERROR;
+    CK_RV (*get)(CK_FUNCTION_LIST **);
+    memcpy(&get, &symbol, sizeof(get));
+    return get(&real);
+}
+
+CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
+{
+    CK_RV rv = load_real();
+    if (rv != CKR_OK)
+        return rv;
+    list = *real;
+    list.C_Initialize = initialize;
+    list.C_GetSlotList = get_slot_list;
+    list.C_GetTokenInfo = get_token_info;
+    list.C_OpenSession = open_session;
+    list.C_CloseSession = close_session;
+    list.C_Login = login;
+    list.C_GetAttributeValue = get_attribute_value;
+    list.C_DecryptInit = decrypt_init;
+    list.C_Decrypt = decrypt;
+    *ret_list = &list;
+    return CKR_OK;
+}

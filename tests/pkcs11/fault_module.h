@@ -1,0 +1,39 @@
+/* A PKCS#11 module that passes every call on to a real one and, where told so, answers itself. */
+#ifndef KW_FAULT_MODULE_H
+#define KW_FAULT_MODULE_H
+
+#include <stdbool.h>
+
+#include <p11-kit/pkcs11.h>
+
+/* All zero: everything is passed on. CKR_OK as an answer means that there is none. */
+struct kw_fault {
+    CK_FLAGS set_flags; /* in CK_TOKEN_INFO */
+    CK_FLAGS clear_flags;
+    CK_RV login_answer;
+    bool login_claims_ok; /* answers CKR_OK without asking the token */
+    CK_RV oaep_init_answer;
+    CK_RV raw_init_answer;
+    CK_RV decrypt_answer;
+    unsigned decrypt_answers; /* so many times; 0: always */
+    bool strip_zeros;         /* raw RSA without leading zeros */
+    unsigned max_sessions;    /* 0: as the token has it */
+    bool one_attribute_only;  /* asked for several, fails */
+    bool no_tokens;           /* an empty list of slots */
+
+    /* What was seen. */
+    unsigned logins;
+    bool last_pin_was_null;
+    CK_USER_TYPE last_user;
+    unsigned raw_inits;
+    unsigned oaep_inits;
+    unsigned decrypts;
+    unsigned sessions; /* open now */
+    unsigned most_sessions;
+    unsigned initializes;
+};
+
+/* Exported by the module as kw_fault_control. KW_FAULT_REAL_MODULE names the real module. */
+typedef struct kw_fault *(*kw_fault_control_fn)(void);
+
+#endif
