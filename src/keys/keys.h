@@ -1,0 +1,90 @@
+/* keys: from names and versions to keys on a token; which algorithm unwraps; data keys kept for the
+ * run; where PINs come from. struct kw_keyring is opened as <keyward/keyward.h> says. Threads may
+ * share it. */
+#ifndef KW_KEYS_H
+#define KW_KEYS_H
+
+#include <keyward/keyward.h>
+
+#include "base/base.h"
+#include "crypto/crypto.h"
+#include "token.h"
+
+const struct kw_config *kw_keyring_config(const struct kw_keyring *keyring);
+struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring);
+/* Read it when no other thread uses the keyring. */
+const struct kw_strings *kw_keyring_warnings(const struct kw_keyring *keyring);
+/* Whether a token is named at all, on the command line or in the configuration. */
+bool kw_keyring_has_token(const struct kw_keyring *keyring);
+
+/* ---- finding: lookup.c ---- */
+
+/* All keys of the token; owned by the keyring, read once. Opens the token if that was not done. */
+enum kw_status kw_keyring_keys(struct kw_keyring *keyring, const struct kw_token_key **ret_keys,
+                               size_t *ret_count, struct kw_error *err);
+/* What the token says of itself. Opens the token if that was not done. */
+enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_token_info **ret_info,
+                                struct kw_error *err);
+
+/* The key that `version` means: as [key VERSION] of the configuration maps it, else the CKA_ID
+ * whose bytes are the version's hex digits, else the CKA_ID that is its text, else the CKA_LABEL.
+ * `override`, a pkcs11: URI or a name (label, or id in hex), wins over all of it where it is not
+ * NULL. Exactly one key must answer: KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS list what the token has.
+ * The key is owned by the keyring. */
+enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
+                               const char *override, const struct kw_token_key **ret_key,
+                               struct kw_error *err);
+/* The choice itself, without a token: KW_OK, KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS. `mapped` is the
+ * configured URI for the version, or NULL. */
+enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *version,
+                             const char *mapped, const char *override, size_t *ret_index,
+                             struct kw_error *err);
+
+enum kw_validity { KW_VALID, KW_NOT_YET_VALID, KW_EXPIRED };
+enum kw_validity kw_key_validity(const struct kw_token_key *key, time_t now);
+
+/* ---- unwrapping: unwrap.c ---- */
+
+struct kw_unwrap_policy {
+    bool automatic;       /* RSA-OAEP, then RSA-OAEP-256, then RSA1_5 where it is allowed */
+    enum kw_wrap_alg alg; /* otherwise this one and no other */
+    bool allow_rsa1_5;    /* for automatic */
+};
+/* From "auto" or an algorithm's name; NULL is what the configuration says. KW_USAGE. */
+enum kw_status kw_unwrap_policy_parse(const struct kw_keyring *keyring, const char *name,
+                                      struct kw_unwrap_policy *ret_policy, struct kw_error *err);
+
+#define KW_KEPT_DATA_KEYS 256
+
+/* An AES-256 key; the caller's, to be freed with kw_data_key_cleanup. */
+struct kw_data_key {
+    struct kw_secret *secret;
+    enum kw_wrap_alg alg; /* what unwrapped it */
+};
+void kw_data_key_cleanup(struct kw_data_key *data_key);
+/* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
+ * them are answered without the token. Threads wait for each other here. KW_METADATA where
+ * wrapped_len is not the modulus's, KW_KEY_UNWRAP, KW_KEY_UNUSABLE where OAEP gave something that
+ * is no AES-256 key in any of its forms (after RSA1_5 that is KW_KEY_UNWRAP: a padding oracle
+ * otherwise), KW_TOKEN, KW_PIN_*. */
+enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
+                                 size_t wrapped_len, struct kw_data_key *ret_data_key,
+                                 struct kw_error *err);
+
+/* ---- the forms of a data key: datakey.c ---- */
+
+/* What RSA decryption gave, as 32 bytes: they themselves, or base64, base64url or hex text of them,
+ * in ASCII or UTF-16LE. KW_KEY_UNUSABLE if it is none of that. */
+enum kw_status kw_data_key_decode(const struct kw_secret *unwrapped, struct kw_secret **ret_key,
+                                  struct kw_error *err);
+
+/* ---- PINs: pin.c ---- */
+
+/* Reads a PIN from file:PATH, a bare path, fd:N, env:NAME or credential:NAME (a file in
+ * $CREDENTIALS_DIRECTORY). Adds to `warnings` what is unwise about the source. KW_PIN_MISSING where
+ * there is none, KW_CONFIG where the source makes no sense. */
+enum kw_status kw_pin_read(const char *source, struct kw_strings *warnings,
+                           struct kw_secret **ret_pin, struct kw_error *err);
+
+#endif

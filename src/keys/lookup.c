@@ -1,0 +1,175 @@
+/* Which key a version means. Never a guess: exactly one key answers, or none is used. */
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define SHOWN_MAX 96
+
+struct wanted {
+    const char *text;         /* the version, label or id that is looked for; NULL with uri */
+    const struct kw_uri *uri; /* or what a URI says */
+};
+
+static bool match_uri(const struct kw_token_key *key, const struct wanted *wanted)
+{
+    return wanted->uri && kw_uri_matches_key(wanted->uri, key);
+}
+
+static bool match_id_bytes(const struct kw_token_key *key, const struct wanted *wanted)
+{
+    uint8_t id[KW_KEY_ID_MAX];
+    size_t id_len = 0;
+    return wanted->text &&
+           kw_hex_decode(wanted->text, strlen(wanted->text), id, sizeof(id), &id_len) &&
+           id_len == key->id_len && id_len > 0 && memcmp(id, key->id, id_len) == 0;
+}
+
+static bool match_id_text(const struct kw_token_key *key, const struct wanted *wanted)
+{
+    return wanted->text && key->id_len > 0 && key->id_len == strlen(wanted->text) &&
+           memcmp(wanted->text, key->id, key->id_len) == 0;
+}
+
+static bool match_label(const struct kw_token_key *key, const struct wanted *wanted)
+{
+    return wanted->text && strcmp(wanted->text, key->label) == 0;
+}
+
+/* The first of these that any key passes decides. A URI asks for nothing else. */
+static bool (*const matches[])(const struct kw_token_key *key, const struct wanted *wanted) = {
+    match_uri,
+    match_id_bytes,
+    match_id_text,
+    match_label,
+};
+
+static const char *show_key(const struct kw_token_key *key, char out[2 * SHOWN_MAX])
+{
+    char label[SHOWN_MAX];
+    char id[2 * KW_KEY_ID_MAX + 1];
+    kw_printable(key->label, strlen(key->label), label, sizeof(label));
+    kw_hex_encode(key->id, key->id_len, id);
+    (void)snprintf(out, 2 * SHOWN_MAX, "\"%s\" (id %.64s)", label, id);
+    return out;
+}
+
+/* ": A, B and 3 more", as far as it fits a message. */
+static void list_keys(const struct kw_token_key *keys, size_t count, char *out, size_t out_size)
+{
+    size_t used = 0;
+    size_t listed = 0;
+    char shown[2 * SHOWN_MAX];
+    out[0] = '\0';
+    for (; listed < count; listed++) {
+        show_key(&keys[listed], shown);
+        if (used + strlen(shown) + sizeof(", and 1000000 more") > out_size)
+            break;
+        used += (size_t)snprintf(out + used, out_size - used, "%s%s", listed ? ", " : "", shown);
+    }
+    if (listed < count)
+        (void)snprintf(out + used, out_size - used, "%s%zu more", listed ? " and " : "",
+                       count - listed);
+}
+
+static enum kw_status fail_not_found(const struct kw_token_key *keys, size_t count,
+                                     const char *shown, struct kw_error *err)
+{
+    char listed[300];
+    if (count == 0)
+        return kw_fail(err, KW_KEY_NOT_FOUND,
+                       "no key answers to \"%s\": the token shows no RSA private key; check that "
+                       "this is the right token and PIN",
+                       shown);
+    list_keys(keys, count, listed, sizeof(listed));
+    return kw_fail(err, KW_KEY_NOT_FOUND,
+                   "no key answers to \"%s\"; the token has %s. Map it with [key VERSION] or --key",
+                   shown, listed);
+}
+
+static enum kw_status choose(const struct kw_token_key *keys, size_t count,
+                             const struct wanted *wanted, const char *shown, size_t *ret_index,
+                             struct kw_error *err)
+{
+    for (size_t m = 0; m < KW_COUNT(matches); m++) {
+        size_t found = 0;
+        size_t first = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (!matches[m](&keys[i], wanted))
+                continue;
+            if (found++ == 0)
+                first = i;
+        }
+        if (found > 1)
+            return kw_fail(err, KW_KEY_AMBIGUOUS,
+                           "%zu keys answer to \"%s\" on the token; name one by its id with --key "
+                           "or [key VERSION] (keyward key list shows the ids)",
+                           found, shown);
+        if (found == 1) {
+            *ret_index = first;
+            return KW_OK;
+        }
+    }
+    return fail_not_found(keys, count, shown, err);
+}
+
+enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *version,
+                             const char *mapped, const char *override, size_t *ret_index,
+                             struct kw_error *err)
+{
+    const char *text = override ? override : mapped ? mapped : version;
+    char shown[SHOWN_MAX];
+    if (!kw_is_uri(text)) {
+        const struct wanted wanted = {.text = text};
+        return choose(keys, count, &wanted, kw_printable(text, strlen(text), shown, sizeof(shown)),
+                      ret_index, err);
+    }
+    struct kw_uri *uri = NULL;
+    enum kw_status status = kw_uri_parse(text, &uri, err);
+    if (status)
+        return status;
+    const struct wanted wanted = {.uri = uri};
+    const char *public = kw_uri_public_text(uri);
+    if (!kw_uri_names_key(uri))
+        status = kw_fail(err, KW_CONFIG, "%s names no key; add object=LABEL or id=%%XX...", public);
+    else
+        status = choose(keys, count, &wanted, public, ret_index, err);
+    kw_uri_free(uri);
+    return status;
+}
+
+enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
+                               const char *override, const struct kw_token_key **ret_key,
+                               struct kw_error *err)
+{
+    const struct kw_config_key *configured = kw_config_find_key(&keyring->config, version);
+    const struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    size_t index = 0;
+    enum kw_status status = kw_keyring_keys(keyring, &keys, &count, err);
+    if (!status)
+        status = kw_choose_key(keys, count, version, configured ? configured->uri : NULL, override,
+                               &index, err);
+    if (!status && keys[index].public.modulus_len == 0) {
+        char shown[2 * SHOWN_MAX];
+        status = kw_fail(err, KW_KEY_UNUSABLE,
+                         "key %s is not an RSA key of 2048 to 4096 bits whose modulus can be read",
+                         show_key(&keys[index], shown));
+    }
+    if (!status)
+        *ret_key = &keys[index];
+    return status;
+}
+
+/* Days of the calendar, compared as text: PKCS#11 gives dates without a time or a zone. UTC. */
+enum kw_validity kw_key_validity(const struct kw_token_key *key, time_t now)
+{
+    char today[KW_TIMESTAMP_SIZE];
+    kw_timestamp(now, today);
+    today[10] = '\0';
+    if (key->not_before[0] && strcmp(today, key->not_before) < 0)
+        return KW_NOT_YET_VALID;
+    if (key->expires[0] && strcmp(today, key->expires) > 0)
+        return KW_EXPIRED;
+    return KW_VALID;
+}

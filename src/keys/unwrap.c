@@ -1,0 +1,211 @@
+/* Data keys: which algorithm unwraps, and those that were unwrapped already. */
+#include <string.h>
+#include <strings.h>
+
+#include "internal.h"
+
+static const char *const cannot_unwrap =
+    "the key does not unwrap the data key: it was wrapped for another key or in another way, or "
+    "the metadata is damaged";
+
+enum kw_status kw_unwrap_policy_parse(const struct kw_keyring *keyring, const char *name,
+                                      struct kw_unwrap_policy *ret_policy, struct kw_error *err)
+{
+    const struct kw_config *config = &keyring->config;
+    struct kw_unwrap_policy policy = {.allow_rsa1_5 = config->run.allow_rsa1_5 != KW_NO};
+    if (!name)
+        name = config->run.unwrap_alg ? config->run.unwrap_alg : "auto";
+    policy.automatic = strcasecmp(name, "auto") == 0;
+    char shown[64];
+    if (!policy.automatic && !kw_wrap_alg_parse(name, &policy.alg))
+        return kw_fail(err, KW_USAGE,
+                       "unwrap algorithm \"%s\" is none of auto, RSA-OAEP, RSA-OAEP-256 and "
+                       "RSA1_5",
+                       kw_printable(name, strlen(name), shown, sizeof(shown)));
+    if (!policy.automatic && policy.alg == KW_RSA1_5 && !policy.allow_rsa1_5)
+        return kw_fail(err, KW_CONFIG, "RSA1_5 is turned off by allow-rsa1_5 = no");
+    *ret_policy = policy;
+    return KW_OK;
+}
+
+void kw_data_key_cleanup(struct kw_data_key *data_key)
+{
+    kw_secret_free(data_key->secret);
+    data_key->secret = NULL;
+}
+
+static bool is_tried(const struct kw_unwrap_policy *policy, enum kw_wrap_alg alg)
+{
+    if (!policy->automatic)
+        return alg == policy->alg;
+    return alg != KW_RSA1_5 || policy->allow_rsa1_5;
+}
+
+/* What no algorithm but the right one leads to is told to nobody else: one status and message. */
+static enum kw_status fail_unwrap(unsigned long ck_rv, const char *not_offered,
+                                  struct kw_error *err)
+{
+    if (not_offered)
+        return kw_fail_ck(err, KW_KEY_UNWRAP, ck_rv, "%s; the token was not able to try %s",
+                          cannot_unwrap, not_offered);
+    return kw_fail_ck(err, KW_KEY_UNWRAP, ck_rv, "%s", cannot_unwrap);
+}
+
+/* The order of trying: what worked before in this run, then from the safest to the least safe,
+ * which is the order of the enum. RSA1_5 never moves to the front: some tokens answer any
+ * ciphertext with junk that only its length gives away. */
+static size_t order_algorithms(const struct kw_keyring *keyring,
+                               const struct kw_unwrap_policy *policy,
+                               enum kw_wrap_alg order[KW_WRAP_ALG_COUNT])
+{
+    size_t count = 0;
+    if (policy->automatic && keyring->last_worked == KW_RSA_OAEP_256)
+        order[count++] = KW_RSA_OAEP_256;
+    for (int i = 0; i < KW_WRAP_ALG_COUNT; i++) {
+        enum kw_wrap_alg alg = (enum kw_wrap_alg)i;
+        if (is_tried(policy, alg) && !(count > 0 && order[0] == alg))
+            order[count++] = alg;
+    }
+    return count;
+}
+
+static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                     const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
+                                     size_t wrapped_len, enum kw_wrap_alg *ret_alg,
+                                     struct kw_secret **ret_unwrapped, struct kw_error *err)
+{
+    struct kw_error failure = {.status = KW_OK};
+    enum kw_wrap_alg order[KW_WRAP_ALG_COUNT];
+    const char *not_offered = NULL;
+    size_t count = order_algorithms(keyring, policy, order);
+    for (size_t i = 0; i < count; i++) {
+        enum kw_status status = kw_token_decrypt(keyring->token, key, order[i], wrapped,
+                                                 wrapped_len, ret_unwrapped, &failure);
+        if (!status) {
+            *ret_alg = keyring->last_worked = order[i];
+            return KW_OK;
+        }
+        bool token_works = status == KW_KEY_UNWRAP || status == KW_KEY_UNUSABLE;
+        if (!token_works || (status == KW_KEY_UNUSABLE && !policy->automatic)) {
+            if (err)
+                *err = failure;
+            return status;
+        }
+        if (status == KW_KEY_UNUSABLE)
+            not_offered = kw_wrap_alg_name(order[i]);
+    }
+    return fail_unwrap(failure.ck_rv, not_offered, err);
+}
+
+static enum kw_status unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                             const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
+                             size_t wrapped_len, struct kw_data_key *ret_data_key,
+                             struct kw_error *err)
+{
+    struct kw_secret *unwrapped = NULL;
+    struct kw_data_key data_key = {.secret = NULL};
+    enum kw_status status =
+        try_algorithms(keyring, key, policy, wrapped, wrapped_len, &data_key.alg, &unwrapped, err);
+    if (status)
+        return status;
+    status = kw_data_key_decode(unwrapped, &data_key.secret, err);
+    kw_secret_free(unwrapped);
+    /* RSA1_5 lets anyone who can tell these two failures apart decrypt by asking often. */
+    if (status == KW_KEY_UNUSABLE && data_key.alg == KW_RSA1_5)
+        return fail_unwrap(0, NULL, err);
+    if (status)
+        return status;
+    if (policy->automatic && data_key.alg == KW_RSA1_5)
+        kw_strings_warn(&keyring->warnings,
+                        "the data key is wrapped with RSA1_5, which is open to padding attacks; "
+                        "ask the sender for RSA-OAEP");
+    *ret_data_key = data_key;
+    return KW_OK;
+}
+
+static const struct kept_data_key *find_kept(const struct kw_keyring *keyring,
+                                             const struct kw_token_key *key,
+                                             const struct kw_unwrap_policy *policy,
+                                             const uint8_t sha256[KW_SHA256_SIZE])
+{
+    for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++) {
+        const struct kept_data_key *kept = &keyring->kept[i];
+        if (kept->data_key.secret && kept->key == key && is_tried(policy, kept->data_key.alg) &&
+            memcmp(kept->wrapped_sha256, sha256, KW_SHA256_SIZE) == 0)
+            return kept;
+    }
+    return NULL;
+}
+
+static enum kw_status copy_data_key(const struct kw_data_key *from, struct kw_data_key *ret_copy,
+                                    struct kw_error *err)
+{
+    struct kw_secret *secret = NULL;
+    enum kw_status status =
+        kw_secret_from(kw_secret_bytes(from->secret), kw_secret_len(from->secret), &secret, err);
+    if (status)
+        return status;
+    ret_copy->secret = secret;
+    ret_copy->alg = from->alg;
+    return KW_OK;
+}
+
+static enum kw_status keep(struct kw_keyring *keyring, const struct kw_token_key *key,
+                           const uint8_t sha256[KW_SHA256_SIZE], const struct kw_data_key *data_key,
+                           struct kw_error *err)
+{
+    struct kw_data_key copy = {.secret = NULL};
+    enum kw_status status = copy_data_key(data_key, &copy, err);
+    if (status)
+        return status;
+    struct kept_data_key *kept = &keyring->kept[keyring->kept_next++ % KW_KEPT_DATA_KEYS];
+    kw_data_key_cleanup(&kept->data_key);
+    kept->key = key;
+    memcpy(kept->wrapped_sha256, sha256, KW_SHA256_SIZE);
+    kept->data_key = copy;
+    return KW_OK;
+}
+
+static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                  const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
+                                  size_t wrapped_len, struct kw_data_key *ret_data_key,
+                                  struct kw_error *err)
+{
+    uint8_t sha256[KW_SHA256_SIZE];
+    enum kw_status status = kw_sha256(keyring->crypto, wrapped, wrapped_len, sha256, err);
+    if (status)
+        return status;
+    const struct kept_data_key *kept = find_kept(keyring, key, policy, sha256);
+    if (kept)
+        return copy_data_key(&kept->data_key, ret_data_key, err);
+    struct kw_data_key data_key = {.secret = NULL};
+    status = unwrap(keyring, key, policy, wrapped, wrapped_len, &data_key, err);
+    if (status)
+        return status;
+    status = keep(keyring, key, sha256, &data_key, err);
+    if (status) {
+        kw_data_key_cleanup(&data_key);
+        return status;
+    }
+    *ret_data_key = data_key;
+    return KW_OK;
+}
+
+enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
+                                 size_t wrapped_len, struct kw_data_key *ret_data_key,
+                                 struct kw_error *err)
+{
+    char label[96];
+    kw_printable(key->label, strlen(key->label), label, sizeof(label));
+    if (wrapped_len != key->public.modulus_len)
+        return kw_fail(err, KW_METADATA,
+                       "the wrapped data key has %zu bytes, but key \"%s\" has %zu bits and needs "
+                       "%zu; the metadata is damaged or names the wrong key",
+                       wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status =
+        unwrap_once(keyring, key, policy, wrapped, wrapped_len, ret_data_key, err);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status;
+}
