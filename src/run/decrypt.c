@@ -1,0 +1,162 @@
+/* The main job. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+static enum kw_status find_envelope(struct kw_run *run, struct kw_error *err)
+{
+    if (!run->drop) {
+        enum kw_status status = kw_drop_open(run->drop_path, &run->own_drop, err);
+        if (status)
+            return status;
+        run->drop = run->own_drop;
+    }
+    return kw_drop_envelope(run->drop) ? KW_OK : kw_drop_not_encrypted(run->drop, err);
+}
+
+static enum kw_status open_output(struct kw_run *run, struct kw_error *err)
+{
+    bool within = false;
+    enum kw_status status = kw_outdir_open(run->out_dir, true, &run->outdir, err);
+    if (!status)
+        status = kw_outdir_is_within(run->outdir, kw_drop_dirfd(run->drop), &within, err);
+    char shown[256];
+    if (!status && within)
+        status =
+            kw_fail(err, KW_USAGE, "output folder %s is inside the drop; choose one outside of it",
+                    kw_printable(run->out_dir, strlen(run->out_dir), shown, sizeof(shown)));
+    return status;
+}
+
+static enum kw_status unlock_data_key(struct kw_run *run, struct kw_error *err)
+{
+    enum kw_status status =
+        kw_unlock(run->keyring, run->drop, run->options->key, run->options->unwrap_alg,
+                  &run->unlocked, &run->warnings, err);
+    run->unwrapped = status == KW_OK;
+    return status;
+}
+
+static enum kw_status make_durable(struct kw_run *run, struct kw_error *err)
+{
+    return kw_outdir_sync(run->outdir, err);
+}
+
+static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
+{
+    enum kw_status status;
+    if ((status = find_envelope(run, err)) || (status = open_output(run, err)) ||
+        (status = kw_run_plan(run, err)) || (status = unlock_data_key(run, err)))
+        return status;
+    struct kw_error sync_error;
+    status = kw_run_work(run, err);
+    /* What is good is kept, and made durable, whatever happened to the rest. */
+    enum kw_status sync_status = make_durable(run, &sync_error);
+    if (status || !sync_status)
+        return status;
+    if (err)
+        *err = sync_error;
+    return sync_status;
+}
+
+static void gather_warnings(struct kw_run *run)
+{
+    const struct kw_strings *sources[] = {
+        run->drop ? kw_drop_warnings(run->drop) : NULL,
+        kw_keyring_warnings(run->keyring),
+    };
+    for (size_t s = 0; s < KW_COUNT(sources); s++)
+        for (size_t i = 0; sources[s] && i < sources[s]->count; i++)
+            kw_strings_warn(&run->warnings, "%s", sources[s]->items[i]);
+}
+
+enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err)
+{
+    enum kw_status status = do_steps(run, err);
+    kw_data_key_cleanup(&run->unlocked.data_key);
+    gather_warnings(run);
+    run->milliseconds = kw_now_ms() - run->started_ms;
+    return status;
+}
+
+enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, struct kw_drop *drop,
+                          const char *out_dir, const struct kw_decrypt_options *options,
+                          struct kw_run **ret_run, struct kw_error *err)
+{
+    struct kw_run *run = calloc(1, sizeof(*run));
+    if (!run)
+        return kw_fail_memory(err);
+    run->keyring = keyring;
+    run->drop_path = drop ? kw_drop_path(drop) : drop_path;
+    run->drop = drop;
+    run->out_dir = out_dir;
+    run->options = options;
+    run->started = time(NULL);
+    run->started_ms = kw_now_ms();
+    run->warnings.max = KW_RUN_MAX_WARNINGS;
+    uint8_t id[16];
+    enum kw_status status;
+    if ((status = kw_random(kw_keyring_crypto(keyring), id, sizeof(id), err)) ||
+        (status = kw_settings_resolve(keyring, options->decompress, options->digest, options->jobs,
+                                      &run->settings, err))) {
+        kw_run_free(run);
+        return status;
+    }
+    kw_hex_encode(id, sizeof(id), run->id);
+    *ret_run = run;
+    return KW_OK;
+}
+
+void kw_run_free(struct kw_run *run)
+{
+    if (!run)
+        return;
+    for (size_t i = 0; i < run->file_count; i++)
+        free(run->files[i].error);
+    free(run->files);
+    kw_data_key_cleanup(&run->unlocked.data_key);
+    kw_outdir_free(run->outdir);
+    kw_strings_cleanup(&run->warnings);
+    kw_drop_free(run->own_drop);
+    free(run);
+}
+
+const struct kw_strings *kw_run_warnings(const struct kw_run *run)
+{
+    return &run->warnings;
+}
+
+void kw_run_totals(const struct kw_run *run, struct kw_totals *ret_totals)
+{
+    struct kw_totals totals = {.files = run->file_count, .milliseconds = run->milliseconds};
+    uint64_t *const by_status[] = {
+        [KW_FILE_DECRYPTED] = &totals.decrypted,     [KW_FILE_COPIED] = &totals.copied,
+        [KW_FILE_UNENCRYPTED] = &totals.unencrypted, [KW_FILE_FAILED] = &totals.failed,
+        [KW_FILE_NOT_REACHED] = &totals.not_reached,
+    };
+    for (size_t i = 0; i < run->file_count; i++) {
+        const struct run_file *file = &run->files[i];
+        (*by_status[file->status])++;
+        totals.bytes_in += file->bytes_in;
+        totals.bytes_out += file->bytes_out;
+    }
+    *ret_totals = totals;
+}
+
+enum kw_status kw_decrypt(struct kw_keyring *keyring, struct kw_drop *drop, const char *out_dir,
+                          const struct kw_decrypt_options *options, struct kw_totals *ret_totals,
+                          struct kw_error *err)
+{
+    static const struct kw_decrypt_options defaults;
+    struct kw_run *run = NULL;
+    enum kw_status status =
+        kw_run_new(keyring, NULL, drop, out_dir, options ? options : &defaults, &run, err);
+    if (status)
+        return status;
+    status = kw_run_decrypt(run, err);
+    if (ret_totals)
+        kw_run_totals(run, ret_totals);
+    kw_run_free(run);
+    return status;
+}

@@ -1,0 +1,92 @@
+/* run: one decryption of one drop, its report, and the sender's side for trials. A run is used by
+ * one thread; it has workers of its own. kw_decrypt and kw_plain_* of <keyward/keyward.h> are
+ * defined here. */
+#ifndef KW_RUN_H
+#define KW_RUN_H
+
+#include <keyward/keyward.h>
+
+#include "base/base.h"
+#include "drop/drop.h"
+#include "flow/flow.h"
+#include "keys/keys.h"
+
+/* ---- decrypting a drop into a folder: decrypt.c ---- */
+
+struct kw_run;
+
+/* `drop` may be NULL: then the run opens `drop_path`, as its first step. Everything given must
+ * outlive the run, options included. */
+enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, struct kw_drop *drop,
+                          const char *out_dir, const struct kw_decrypt_options *options,
+                          struct kw_run **ret_run, struct kw_error *err);
+void kw_run_free(struct kw_run *run);
+/* Does it, once. */
+enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err);
+/* What came of it, also after a failure. */
+void kw_run_totals(const struct kw_run *run, struct kw_totals *ret_totals);
+/* What was odd but not wrong; owned by the run, gathered when it ended. */
+const struct kw_strings *kw_run_warnings(const struct kw_run *run);
+
+/* ---- the report: report.c ---- */
+
+/* Writes the report (docs/report.schema.json) of a run that has ended to `fd`; `outcome` is its
+ * error, or NULL where it succeeded. `what` names the descriptor in errors. */
+enum kw_status kw_run_write_report(const struct kw_run *run, const struct kw_error *outcome, int fd,
+                                   const char *what, struct kw_error *err);
+
+/* ---- one file to a descriptor: cat.c ---- */
+
+struct kw_cat_options {
+    const char *key;        /* as in kw_decrypt_options */
+    const char *unwrap_alg; /* as in kw_decrypt_options */
+    const char *decompress; /* as in kw_decrypt_options */
+    bool (*tick)(void *context, uint64_t bytes);
+    void *tick_context;
+};
+/* Streams the plaintext of one file of the drop to `fd`, named `fd_name` in errors. What was
+ * written before a failure can't be taken back: the caller's exit code says so. */
+enum kw_status kw_cat(struct kw_keyring *keyring, const struct kw_drop *drop, const char *path,
+                      const struct kw_cat_options *options, int fd, const char *fd_name,
+                      struct kw_strings *warnings, struct kw_error *err);
+
+/* ---- from an envelope to its data key: unlock.c ---- */
+
+struct kw_unlocked {
+    const struct kw_token_key *key; /* NULL until it was found */
+    struct kw_data_key data_key;
+};
+/* Finds the key that the drop's envelope names (or `override`), warns where it is out of its dates,
+ * and unwraps the data key. The found key is kept in *ret_unlocked even where unwrapping fails.
+ * KW_NOT_ENCRYPTED where the drop has no envelope. */
+enum kw_status kw_unlock(struct kw_keyring *keyring, const struct kw_drop *drop,
+                         const char *override, const char *unwrap_alg,
+                         struct kw_unlocked *ret_unlocked, struct kw_strings *warnings,
+                         struct kw_error *err);
+
+/* ---- sealing, the sender's side: seal.c ---- */
+
+struct kw_seal_options {
+    const char *public_key; /* PEM file, or NULL */
+    const char *key;        /* or a key on the token: pkcs11: URI or name */
+    const char *version;    /* PublicKeyVersion; NULL: the key's CKA_ID in hex */
+    enum kw_wrap_alg alg;
+    enum kw_drop_format format;
+    bool gzip;
+    bool force;
+    bool (*tick)(void *context, uint64_t bytes);
+    void *tick_context;
+};
+struct kw_seal_totals {
+    uint64_t files;
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+};
+/* Encrypts a file, or every file of a folder, to a new drop in `out_dir`: a fresh data key and IV,
+ * and the metadata last, so that a drop that is not whole is none. KW_KEY_UNUSABLE for a key out of
+ * its dates. */
+enum kw_status kw_seal(struct kw_keyring *keyring, const char *source, const char *out_dir,
+                       const struct kw_seal_options *options, struct kw_seal_totals *ret_totals,
+                       struct kw_error *err);
+
+#endif

@@ -1,0 +1,47 @@
+/* What was asked for, or else configured, or else the default. */
+#include <sched.h>
+#include <string.h>
+
+#include "internal.h"
+
+static unsigned processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1;
+    int count = CPU_COUNT(&set);
+    return count < 1 ? 1 : count > KW_MAX_JOBS ? KW_MAX_JOBS : (unsigned)count;
+}
+
+/* Whether `asked`, or else `configured`, or else `yes`, is `yes` and not `no`. */
+static enum kw_status choose(const char *what, const char *asked, const char *configured,
+                             const char *yes, const char *no, bool *ret_yes, struct kw_error *err)
+{
+    const char *value = asked ? asked : configured ? configured : yes;
+    if (strcmp(value, yes) != 0 && strcmp(value, no) != 0)
+        return kw_fail(err, KW_USAGE, "%s is %s or %s", what, yes, no);
+    *ret_yes = strcmp(value, yes) == 0;
+    return KW_OK;
+}
+
+enum kw_status kw_settings_resolve(const struct kw_keyring *keyring, const char *decompress,
+                                   const char *digest, unsigned jobs, struct settings *ret_settings,
+                                   struct kw_error *err)
+{
+    const struct kw_config *config = kw_keyring_config(keyring);
+    struct settings settings = {.jobs = jobs};
+    enum kw_status status;
+    if ((status = choose("decompress", decompress, config->run.decompress, "auto", "none",
+                         &settings.gzip, err)) ||
+        (status =
+             choose("digest", digest, config->run.digest, "sha256", "none", &settings.digest, err)))
+        return status;
+    if (jobs > KW_MAX_JOBS)
+        return kw_fail(err, KW_USAGE, "jobs is 1 to %d", KW_MAX_JOBS);
+    if (settings.jobs == 0)
+        settings.jobs = config->run.jobs > 0 ? (unsigned)config->run.jobs : processors();
+    if (settings.jobs > KW_MAX_JOBS)
+        settings.jobs = KW_MAX_JOBS;
+    *ret_settings = settings;
+    return KW_OK;
+}
