@@ -1,0 +1,177 @@
+/* cli: subcommands, their options and what they print. The only code that prints. */
+#ifndef KW_CLI_H
+#define KW_CLI_H
+
+#include <stdio.h>
+
+#include "base/base.h"
+#include "keys/keys.h"
+#include "run/run.h"
+
+struct cJSON;
+
+/* ---- options as data: options.c ---- */
+
+#define MAX_GLOBS 64
+
+/* Everything that any subcommand may be told; strings point into argv. */
+struct arguments {
+    const char *operands[2];
+    size_t operand_count;
+    const char *config;
+    const char *token;
+    const char *key;
+    const char *out;
+    const char *report;
+    const char *unwrap_alg;
+    const char *decompress;
+    const char *digest;
+    const char *public_key;
+    const char *key_version;
+    const char *wrap_alg;
+    const char *layout;
+    const char *compress;
+    const char *module;
+    const char *include[MAX_GLOBS];
+    size_t include_count;
+    const char *exclude[MAX_GLOBS];
+    size_t exclude_count;
+    long jobs;
+    int force;
+    int with_metadata;
+    int copy_unencrypted;
+    int json;
+    int progress; /* 1 shown, -1 not shown, 0 as the terminal is */
+    int quiet;
+    int help;
+};
+
+enum option_kind {
+    OPTION_SET,    /* no argument: stores `value` */
+    OPTION_TEXT,   /* stores the argument */
+    OPTION_CHOICE, /* the same, if it is one of the words of `argument`, divided by "|" */
+    OPTION_NUMBER, /* 1 to `value` */
+    OPTION_GLOBS,  /* adds to a list, whose count comes after it */
+};
+struct option_row {
+    const char *name;
+    char letter; /* 0: none */
+    enum option_kind kind;
+    const char *argument; /* its name in the help */
+    size_t offset;        /* in struct arguments */
+    int value;
+    const char *help;
+};
+
+struct subcommand {
+    const char *name;     /* one word or two */
+    const char *operands; /* as the help shows them */
+    size_t operand_count;
+    const char *summary;
+    const struct option_row *options; /* all but the common ones */
+    size_t option_count;
+    int (*run)(const struct arguments *arguments, char **argv);
+};
+
+/* Reads what follows the subcommand's name. KW_USAGE. */
+enum kw_status parse_arguments(const struct subcommand *command, int argc, char **argv,
+                               struct arguments *arguments, struct kw_error *err);
+/* The options that may stand before the subcommand too; *ret_next is the index of its name. */
+enum kw_status parse_global(int argc, char **argv, struct arguments *arguments, int *ret_next,
+                            struct kw_error *err);
+void print_help(const struct subcommand *command);
+void print_overview(const struct subcommand *commands, size_t count);
+
+/* Rows that several subcommands share. */
+#define FIELD(name) offsetof(struct arguments, name)
+#define ROW_TOKEN                                                                                  \
+    {                                                                                              \
+        "token", 't', OPTION_TEXT, "URI|NAME", FIELD(token), 0,                                    \
+            "the token: a pkcs11: URI, or the name of a [token] in the configuration"              \
+    }
+#define ROW_KEY                                                                                    \
+    {                                                                                              \
+        "key", 'k', OPTION_TEXT, "URI|NAME", FIELD(key), 0,                                        \
+            "the key: a pkcs11: URI, a label or an id in hex, whatever the metadata says"          \
+    }
+#define ROW_UNWRAP_ALG                                                                             \
+    {                                                                                              \
+        "unwrap-alg", 'a', OPTION_CHOICE, "auto|RSA-OAEP|RSA-OAEP-256|RSA1_5", FIELD(unwrap_alg),  \
+            0, "how the data key is wrapped (auto)"                                                \
+    }
+#define ROW_DECOMPRESS                                                                             \
+    {                                                                                              \
+        "decompress", 'z', OPTION_CHOICE, "auto|none", FIELD(decompress), 0,                       \
+            "inflate plaintext that is gzip, or leave it as it is (auto)"                          \
+    }
+#define ROW_JSON                                                                                   \
+    {                                                                                              \
+        "json", 'J', OPTION_SET, NULL, FIELD(json), 1, "print one JSON document instead of text"   \
+    }
+#define ROW_FORCE                                                                                  \
+    {                                                                                              \
+        "force", 'f', OPTION_SET, NULL, FIELD(force), 1, "replace files that exist"                \
+    }
+#define ROW_QUIET                                                                                  \
+    {                                                                                              \
+        "quiet", 'q', OPTION_SET, NULL, FIELD(quiet), 1, "print errors only"                       \
+    }
+
+/* ---- subcommands, one file each ---- */
+
+int run_decrypt(const struct arguments *arguments, char **argv);
+int run_inspect(const struct arguments *arguments, char **argv);
+int run_cat(const struct arguments *arguments, char **argv);
+int run_seal(const struct arguments *arguments, char **argv);
+int run_key_list(const struct arguments *arguments, char **argv);
+int run_token_list(const struct arguments *arguments, char **argv);
+
+/* ---- what they share: output.c, session.c ---- */
+
+/* "keyward: MESSAGE" to standard error. Returns the exit code. */
+int print_error(const struct kw_error *err);
+void print_warnings(const struct kw_strings *warnings, const struct arguments *arguments);
+/* Prints an object (taken over) on standard output; KW_WRITE. */
+enum kw_status print_json(struct cJSON *json, struct kw_error *err);
+/* A document that says only what failed, where --json was asked for and nothing better can be said;
+ * then the error as always. Returns the exit code. */
+int fail_with(const struct arguments *arguments, const char *schema, const struct kw_error *err);
+/* Flushes standard output; KW_WRITE where that fails, as it does on a full disk. */
+enum kw_status finish_output(struct kw_error *err);
+/* "1.5 MB" in powers of ten. */
+#define SIZE_TEXT 32
+const char *show_size(uint64_t bytes, char out[SIZE_TEXT]);
+/* For the terminal: no control characters. Static buffers would be shared, so the caller's. */
+#define SHOWN_TEXT 512
+const char *show(const char *text, char out[SHOWN_TEXT]);
+/* NULL where text is empty: for JSON. */
+void json_text(struct cJSON *object, const char *name, const char *text);
+void json_hex(struct cJSON *object, const char *name, const void *data, size_t len);
+
+/* Opens the keyring that the arguments ask for, with PINs asked for on the terminal, and wipes PINs
+ * from argv. */
+enum kw_status open_keyring(const struct arguments *arguments, char **argv,
+                            struct kw_keyring **ret_keyring, struct kw_error *err);
+
+/* ---- the terminal: prompt.c, progress.c, signals.c ---- */
+
+enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t capacity,
+                       size_t *ret_len);
+
+struct progress_bar {
+    bool shown;
+    bool drawn;
+    uint64_t started_ms;
+    uint64_t drawn_ms;
+};
+void progress_start(struct progress_bar *bar, const struct arguments *arguments);
+void progress_draw(struct progress_bar *bar, const struct kw_progress *progress);
+/* Takes the bar off the screen, for a message or for good. */
+void progress_clear(struct progress_bar *bar);
+
+/* SIGINT, SIGTERM and SIGHUP ask to stop, a second one ends at once; SIGPIPE and SIGXFSZ
+ * are ignored. */
+void catch_signals(void);
+bool stop_requested(void);
+
+#endif

@@ -1,0 +1,147 @@
+/* keyward: the program. */
+#include <string.h>
+
+#include "cli.h"
+
+static const struct option_row decrypt_options[] = {
+    {"out", 'o', OPTION_TEXT, "DIR", FIELD(out), 0, "write the plaintext below DIR (required)"},
+    ROW_TOKEN,
+    ROW_KEY,
+    ROW_UNWRAP_ALG,
+    ROW_DECOMPRESS,
+    {"jobs", 'j', OPTION_NUMBER, "N", FIELD(jobs), 256,
+     "decrypt N files at a time (one a processor)"},
+    {"digest", 'd', OPTION_CHOICE, "sha256|none", FIELD(digest), 0,
+     "digest of the ciphertext for the report (sha256)"},
+    ROW_FORCE,
+    {"with-metadata", 'm', OPTION_SET, NULL, FIELD(with_metadata), 1, "copy the metadata too"},
+    {"copy-unencrypted", 'u', OPTION_SET, NULL, FIELD(copy_unencrypted), 1,
+     "copy files that are not encrypted, instead of leaving them out"},
+    {"include", 'i', OPTION_GLOBS, "GLOB", FIELD(include), 0,
+     "take files that match only; may be repeated"},
+    {"exclude", 'x', OPTION_GLOBS, "GLOB", FIELD(exclude), 0,
+     "leave out files that match; may be repeated"},
+    ROW_JSON,
+    {"report", 'r', OPTION_TEXT, "FILE", FIELD(report), 0, "write the JSON report to FILE"},
+    {"progress", 'p', OPTION_SET, NULL, FIELD(progress), 1, "show a progress bar"},
+    {"no-progress", 'P', OPTION_SET, NULL, FIELD(progress), -1, "show no progress bar"},
+    ROW_QUIET,
+};
+
+static const struct option_row inspect_options[] = {ROW_TOKEN, ROW_KEY, ROW_JSON};
+
+static const struct option_row cat_options[] = {ROW_TOKEN, ROW_KEY, ROW_UNWRAP_ALG, ROW_DECOMPRESS,
+                                                ROW_QUIET};
+
+static const struct option_row seal_options[] = {
+    {"out", 'o', OPTION_TEXT, "DROP", FIELD(out), 0, "make the drop in folder DROP (required)"},
+    {"public-key", 'p', OPTION_TEXT, "FILE", FIELD(public_key), 0,
+     "encrypt to a public key or certificate in PEM"},
+    {"key", 'k', OPTION_TEXT, "URI|NAME", FIELD(key), 0, "or to a key on the token"},
+    ROW_TOKEN,
+    {"key-version", 'V', OPTION_TEXT, "VERSION", FIELD(key_version), 0,
+     "PublicKeyVersion in the metadata (the key's id)"},
+    {"wrap-alg", 'a', OPTION_CHOICE, "RSA-OAEP|RSA-OAEP-256|RSA1_5", FIELD(wrap_alg), 0,
+     "how to wrap the data key (RSA-OAEP)"},
+    {"layout", 'l', OPTION_CHOICE, "data-connect|viva-insights", FIELD(layout), 0,
+     "where the metadata goes (data-connect)"},
+    {"compress", 'z', OPTION_CHOICE, "gzip|none", FIELD(compress), 0,
+     "compress before encrypting (gzip)"},
+    ROW_FORCE,
+    ROW_QUIET,
+};
+
+static const struct option_row key_list_options[] = {ROW_TOKEN, ROW_JSON};
+
+static const struct option_row token_list_options[] = {
+    {"module", 'm', OPTION_TEXT, "PATH", FIELD(module), 0, "ask this PKCS#11 module only"},
+    ROW_TOKEN,
+    ROW_JSON,
+};
+
+static int run_version(const struct arguments *arguments, char **argv);
+static int run_help(const struct arguments *arguments, char **argv);
+
+#define OPTIONS(table) table, KW_COUNT(table)
+static const struct subcommand commands[] = {
+    {"decrypt", "DROP", 1, "Decrypt every encrypted file of a drop into a folder.",
+     OPTIONS(decrypt_options), run_decrypt},
+    {"inspect", "DROP", 1, "Say what a drop is and which key it wants; unwraps nothing.",
+     OPTIONS(inspect_options), run_inspect},
+    {"cat", "DROP FILE", 2, "Write one file's plaintext to standard output.", OPTIONS(cat_options),
+     run_cat},
+    {"seal", "SRC", 1, "Make a drop of plain files, for trials and tests.", OPTIONS(seal_options),
+     run_seal},
+    {"key list", "", 0, "List the RSA private keys of the token.", OPTIONS(key_list_options),
+     run_key_list},
+    {"token list", "", 0, "List the tokens that the PKCS#11 modules show.",
+     OPTIONS(token_list_options), run_token_list},
+    {"version", "", 0, "Print the version.", NULL, 0, run_version},
+    {"help", "", 0, "Print this overview.", NULL, 0, run_help},
+};
+
+static int run_version(const struct arguments *arguments, char **argv)
+{
+    (void)arguments;
+    (void)argv;
+    struct kw_error err;
+    printf("keyward %s\n", kw_version());
+    return finish_output(&err) ? print_error(&err) : 0;
+}
+
+static int run_help(const struct arguments *arguments, char **argv)
+{
+    (void)arguments;
+    (void)argv;
+    struct kw_error err;
+    print_overview(commands, KW_COUNT(commands));
+    return finish_output(&err) ? print_error(&err) : 0;
+}
+
+/* The subcommand whose one or two words are at argv; *ret_words is how many they are. */
+static const struct subcommand *find_command(int argc, char **argv, int *ret_words)
+{
+    char two[64] = "";
+    if (argc > 1)
+        (void)snprintf(two, sizeof(two), "%s %s", argv[0], argv[1]);
+    for (size_t i = 0; i < KW_COUNT(commands); i++) {
+        bool is_one = strcmp(commands[i].name, argv[0]) == 0;
+        if (!is_one && strcmp(commands[i].name, two) != 0)
+            continue;
+        *ret_words = is_one ? 1 : 2;
+        return &commands[i];
+    }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {.config = NULL};
+    struct kw_error err;
+    char shown[SHOWN_TEXT];
+    int next = 0;
+    int words = 0;
+    catch_signals();
+    if (parse_global(argc, argv, &arguments, &next, &err))
+        return print_error(&err);
+    if (arguments.help)
+        return run_help(&arguments, argv);
+    if (next >= argc) {
+        (void)kw_fail(&err, KW_USAGE, "no subcommand is given; keyward help lists them");
+        return print_error(&err);
+    }
+    const struct subcommand *command = find_command(argc - next, argv + next, &words);
+    if (!command) {
+        (void)kw_fail(&err, KW_USAGE, "there is no subcommand \"%s\"; keyward help lists them",
+                      show(argv[next], shown));
+        return print_error(&err);
+    }
+    int skip = next + words - 1;
+    if (parse_arguments(command, argc - skip, argv + skip, &arguments, &err))
+        return print_error(&err);
+    if (arguments.help) {
+        print_help(command);
+        return finish_output(&err) ? print_error(&err) : 0;
+    }
+    return command->run(&arguments, argv);
+}

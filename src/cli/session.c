@@ -1,0 +1,45 @@
+/* The keyring that a subcommand works with. */
+#include <string.h>
+
+#include "cli.h"
+
+/* Once it is read, a PIN has no place in the argument list, which every user can see. */
+static void hide_pins(char **argv)
+{
+    static const char attribute[] = "pin-value=";
+    for (size_t i = 0; argv[i]; i++) {
+        char *value = strstr(argv[i], attribute);
+        if (!value)
+            continue;
+        value += sizeof(attribute) - 1;
+        memset(value, '*', strcspn(value, "&"));
+    }
+}
+
+/* Whether the key's URI says where its token is, too. One that can't be parsed is refused later. */
+static bool names_a_module(const char *key)
+{
+    struct kw_uri *uri = NULL;
+    if (!key || !kw_is_uri(key) || kw_uri_parse(key, &uri, NULL))
+        return false;
+    bool named = kw_uri_module(uri) != NULL;
+    kw_uri_free(uri);
+    return named;
+}
+
+enum kw_status open_keyring(const struct arguments *arguments, char **argv,
+                            struct kw_keyring **ret_keyring, struct kw_error *err)
+{
+    enum kw_status status = kw_secret_start(err);
+    if (status)
+        return status;
+    bool key_has_token = !arguments->token && names_a_module(arguments->key);
+    const struct kw_keyring_options options = {
+        .config_file = arguments->config,
+        .token = key_has_token ? arguments->key : arguments->token,
+        .ask_pin = ask_pin,
+    };
+    status = kw_keyring_open(&options, ret_keyring, err);
+    hide_pins(argv);
+    return status;
+}
