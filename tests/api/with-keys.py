@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""Puts the keys of a folder of drops on the token and runs a command.
+
+Usage: with-keys.py FOLDER COMMAND..., under tests/tokens/with-softhsm. KW_TEST_DROPS is the folder.
+"""
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
+from drops import Token  # noqa: E402
+
+Token().import_keys(pathlib.Path(sys.argv[1]))
+os.environ["KW_TEST_DROPS"] = sys.argv[1]
+os.execvp(sys.argv[2], sys.argv[2:])

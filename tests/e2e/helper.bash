@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# Loaded by every file of tests here.
+
+bats_require_minimum_version 1.5.0
+
+# refute COMMAND...: it fails. A plain "! COMMAND" would end no test.
+refute() {
+    if "$@"; then
+        printf 'this did not fail: %s\n' "$*"
+        return 1
+    fi
+}
+
+# Where the token is reached with a PIN source of the test's choosing.
+token_with() { printf 'pkcs11:token=keyward?module-path=%s&%s' "$KW_TEST_MODULE" "$1"; }
+
+# spied: the same token through OpenSC's module that writes each call to the file calls.
+spied() {
+    local spy
+    spy=$(find /usr/lib /usr/lib64 -name pkcs11-spy.so 2>/dev/null | head -n 1)
+    [ -n "$spy" ] || skip "pkcs11-spy.so is not installed"
+    export PKCS11SPY=$KW_TEST_MODULE PKCS11SPY_OUTPUT=$BATS_TEST_TMPDIR/calls
+    export ASAN_OPTIONS=detect_leaks=0 # it leaks
+    KW_TEST_MODULE=$spy
+}
+calls_of() { grep -c "^[0-9]*: $1\$" calls || true; }
+
+keyward() { "$KW_PROGRAM" "$@"; }
+
+# decrypt DROP [OPTION...]: to a folder out in the test's own scratch folder.
+decrypt() { keyward decrypt "$@" --out out --token "$KW_TEST_TOKEN"; }
+
+# shellcheck disable=SC2154 # run sets output, stderr and status
+# expect CODE COMMAND...: the exit code, and for a failure an error on standard error.
+# Leaves $output and $stderr.
+expect() {
+    local code=$1
+    shift
+    run --separate-stderr -"$code" "$@"
+    if [ "$code" -ne 0 ]; then
+        grep -v '^keyward: warning: ' <<<"$stderr" | grep -q '^keyward: ' || {
+            printf 'no line of standard error is an error of keyward:\n%s\n' "$stderr"
+            return 1
+        }
+    fi
+}
+
+# says PATTERN: standard error has it.
+says() {
+    grep -q -e "$1" <<<"$stderr" || {
+        printf 'standard error has no "%s":\n%s\n' "$1" "$stderr"
+        return 1
+    }
+}
+
+warns() { says "^keyward: warning: .*$1"; }
+
+tool() { python3 "$BATS_TEST_DIRNAME/tool.py" "$@"; }
+
+# A copy of the sealed drop for the test to change.
+copy_drop() { cp -r "$E2E/drop" drop; }
+
+# damage FILE: one byte in its middle is another.
+damage() { tool damage "$1"; }
+
+# Nothing that was made is in the folder, whatever its name.
+assert_no_files() {
+    [ ! -e "$1" ] || [ -z "$(find "$1" ! -type d)" ]
+}
+
+# As root, permissions hold for no one; without these capabilities they do.
+as_user() {
+    if [ "$(id -u)" -eq 0 ]; then
+        setpriv --bounding-set=-dac_override,-dac_read_search,-fowner "$@"
+    else
+        "$@"
+    fi
+}
+
+setup() { cd "$BATS_TEST_TMPDIR" || return; }

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""What the tests here need and the shell does badly. Usage: tool.py ACTION ARGUMENT...
+
+damage FILE                       changes one byte in the middle of the file
+validate SCHEMA FILE              checks a JSON document (- is standard input)
+prompt PIN COMMAND...             runs it on a terminal and types the PIN when it is asked for
+terminal COMMAND...               runs it on a terminal
+interrupt FOLDER COMMAND...       sends SIGINT as soon as the folder exists
+cmdline SECRET COMMAND...         fails if the running command's argument list holds SECRET
+"""
+
+import json
+import os
+import pathlib
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+SECONDS = 60
+
+
+def default_interrupt():
+    # A shell in the background ignores SIGINT, and what it starts inherits that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def damage(name):
+    data = bytearray(pathlib.Path(name).read_bytes())
+    data[len(data) // 2] ^= 0x01
+    pathlib.Path(name).write_bytes(data)
+    return 0
+
+
+def validate(schema_name, name):
+    import jsonschema
+
+    schema = json.loads(pathlib.Path(schema_name).read_text())
+    text = sys.stdin.read() if name == "-" else pathlib.Path(name).read_text()
+    validator = jsonschema.validators.validator_for(schema)
+    validator.check_schema(schema)
+    faults = list(validator(schema).iter_errors(json.loads(text)))
+    for fault in faults:
+        print(f"{'/'.join(map(str, fault.absolute_path))}: {fault.message}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def on_terminal(command, pin):
+    """Runs it with a terminal for standard input and error; both appear on standard output."""
+    master, slave = pty.openpty()
+    child = subprocess.Popen(
+        command, stdin=slave, stderr=slave, start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+    )  # fmt: skip
+    os.close(slave)
+    shown, typed, end = b"", pin is None, time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        ready, _, _ = select.select([master], [], [], 0.1)
+        if ready:
+            try:
+                data = os.read(master, 4096)
+            except OSError:  # the other side was closed
+                break
+            if not data:
+                break
+            shown += data
+            if not typed and b"PIN" in shown:
+                time.sleep(0.2)  # the echo is switched off after the prompt in some terminals
+                os.write(master, pin.encode() + b"\n")
+                typed = True
+        elif child.poll() is not None:
+            break
+    sys.stdout.write(shown.decode(errors="replace"))
+    return child.wait(timeout=SECONDS)
+
+
+def interrupt(folder, *command):
+    child = subprocess.Popen(command, preexec_fn=default_interrupt)
+    end = time.monotonic() + SECONDS
+    while not os.path.exists(folder) and child.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    if child.poll() is not None:
+        print("it ended before it could be interrupted", file=sys.stderr)
+        return 99
+    child.send_signal(signal.SIGINT)
+    return child.wait(timeout=SECONDS)
+
+
+def cmdline(secret, *command):
+    """The command has to write more than a pipe holds, so that it waits here."""
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    first = os.read(child.stdout.fileno(), 1)
+    held = pathlib.Path(f"/proc/{child.pid}/cmdline").read_bytes()
+    rest = child.communicate(timeout=SECONDS)[0]
+    if child.returncode != 0 or not first or len(rest) < 65536:
+        print("it did not run for long enough to be looked at", file=sys.stderr)
+        return 98
+    if secret.encode() in held:
+        print("the argument list holds the secret", file=sys.stderr)
+        return 1
+    return 0
+
+
+ACTIONS = {
+    "damage": damage,
+    "validate": validate,
+    "prompt": lambda pin, *command: on_terminal(command, pin),
+    "terminal": lambda *command: on_terminal(command, None),
+    "interrupt": interrupt,
+    "cmdline": cmdline,
+}
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3 or sys.argv[1] not in ACTIONS:
+        sys.exit(__doc__)
+    sys.exit(ACTIONS[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,127 @@
+# The command line itself: help, and what makes no sense.
+# shellcheck disable=SC2154 # run sets output, stderr and status
+load helper
+
+# What each subcommand's --help has to list.
+declare -A options=(
+    [decrypt]="--out --token --key --unwrap-alg --decompress --jobs --digest --force
+        --with-metadata --copy-unencrypted --include --exclude --json --report --progress
+        --no-progress --quiet --help"
+    [inspect]="--token --key --json --help"
+    [cat]="--token --key --unwrap-alg --decompress --help"
+    [seal]="--out --public-key --key --token --force --help"
+    ["key list"]="--token --json --help"
+    ["token list"]="--token --json --help"
+    [version]="--help"
+)
+
+@test "every subcommand's --help ends with 0 and lists its options" {
+    for subcommand in "${!options[@]}"; do
+        # shellcheck disable=SC2086 # two words may be a subcommand
+        expect 0 keyward $subcommand --help
+        [ -z "$stderr" ]
+        for option in ${options[$subcommand]}; do
+            grep -q -e "$option\b" <<<"$output" || {
+                echo "$subcommand --help has no $option"
+                return 1
+            }
+        done
+    done
+}
+
+@test "every option that --help shows for decrypt is accepted by name" {
+    expect 0 keyward decrypt --help
+    while read -r option; do
+        [ "$option" = --help ] && continue
+        # It gets as far as the operand that is missing, or the option's argument.
+        expect 2 keyward decrypt "$option"
+        refute grep -q -i 'unknown option\|no option' <<<"$stderr"
+    done < <(grep -o -e '--[a-z0-9-]*' <<<"$output" | sort -u)
+}
+
+@test "help names every subcommand" {
+    expect 0 keyward help
+    for subcommand in decrypt inspect cat seal key token version help; do
+        grep -q -w "$subcommand" <<<"$output"
+    done
+    expect 0 keyward --help
+}
+
+@test "version names the program and a number" {
+    expect 0 keyward version
+    [[ $output =~ ^keyward\ [0-9]+\.[0-9]+\.[0-9]+ ]]
+}
+
+@test "nothing at all is a usage error" {
+    expect 2 keyward
+}
+
+@test "an unknown subcommand is named" {
+    expect 2 keyward decypt
+    says 'decypt'
+    expect 2 keyward key lst
+}
+
+@test "an unknown option is named" {
+    expect 2 keyward decrypt x --out y --fast
+    says -- '--fast'
+    expect 2 keyward --fast decrypt x --out y
+}
+
+@test "a missing or surplus argument is a usage error" {
+    expect 2 keyward decrypt
+    expect 2 keyward decrypt "$E2E/drop"
+    says -- '--out'
+    expect 2 keyward decrypt "$E2E/drop" --out
+    expect 2 keyward decrypt "$E2E/drop" other --out out
+    expect 2 keyward inspect
+    expect 2 keyward cat "$E2E/drop"
+    expect 2 keyward seal "$E2E/src"
+    expect 2 keyward seal "$E2E/src" --out out
+    [ ! -e out ]
+}
+
+@test "a value that an option does not take is a usage error" {
+    expect 2 decrypt "$E2E/drop" --unwrap-alg RSA-OAEP-512
+    expect 2 decrypt "$E2E/drop" --decompress maybe
+    expect 2 decrypt "$E2E/drop" --digest md5
+    for jobs in 0 -1 x 99999999999999999999 1x ''; do
+        expect 2 decrypt "$E2E/drop" --jobs "$jobs"
+    done
+    [ ! -e out ]
+}
+
+@test "a configuration that is missing, or holds an unknown name, is exit 3 with the line" {
+    expect 3 keyward --config none.conf key list
+    says 'none.conf'
+    printf '[run]\ntoken = x\ncolour = blue\n' >bad.conf
+    expect 3 keyward --config bad.conf key list
+    says 'colour'
+    says '\b3\b'
+}
+
+@test "a configured token is found by its name" {
+    printf '[token mine]\nuri = pkcs11:token=keyward\nmodule = %s\npin-source = file:%s\n' \
+        "$KW_TEST_MODULE" "$KW_TEST_PIN_FILE" >my.conf
+    chmod 600 my.conf
+    expect 0 keyward --config my.conf key list --token mine
+    grep -q e2e <<<"$output"
+    printf '[run]\ntoken = mine\n' >>my.conf
+    expect 0 keyward --config my.conf decrypt "$E2E/drop" --out out
+    diff -r "$E2E/src" out
+}
+
+@test "a key's URI that names no module leaves the configured token in force" {
+    printf '[token mine]\nuri = pkcs11:token=keyward\nmodule = %s\npin-source = file:%s\n' \
+        "$KW_TEST_MODULE" "$KW_TEST_PIN_FILE" >my.conf
+    printf '[run]\ntoken = mine\n' >>my.conf
+    chmod 600 my.conf
+    expect 0 keyward --config my.conf decrypt "$E2E/drop" --out out --key pkcs11:object=e2e
+    diff -r "$E2E/src" out
+}
+
+@test "a key's URI that says where its token is needs no --token" {
+    expect 0 keyward decrypt "$E2E/drop" --out out \
+        --key "${KW_TEST_TOKEN/pkcs11:/pkcs11:object=e2e;}"
+    diff -r "$E2E/src" out
+}
