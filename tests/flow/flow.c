@@ -1,7 +1,8 @@
 /* Whole flows: seal, decrypt and copy, by run and by step. */
 #include "support.h"
 
-#define LARGE ((size_t)6 * 1024 * 1024 + 123)
+/* Enough for threads, when it is compressed too. */
+#define LARGE (9 * KW_PIECE + 123)
 
 static uint8_t *large;
 
@@ -64,7 +65,7 @@ static void seal_and_decrypt(void **state)
     static const size_t chunks[] = {0, 16, 48, 4096, 1048576};
     for (size_t i = 0; i < KW_COUNT(sizes); i++) {
         for (size_t j = 0; j < KW_COUNT(chunks); j++) {
-            if (sizes[i] == LARGE && chunks[j] == 16)
+            if (sizes[i] >= KW_PIECE && chunks[j] > 0 && chunks[j] < 4096)
                 continue;
             there_and_back(1, chunks[j], true, sizes[i]);
             there_and_back(2, chunks[j], true, sizes[i]);
