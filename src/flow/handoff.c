@@ -5,6 +5,9 @@
 #include "flow/stage.h"
 
 #define SLOTS 8
+/* A feeder that met a full ring goes on when no more than this is filled: to be woken for each slot
+ * costs more than it gains. */
+#define LOW (SLOTS / 2)
 
 struct slot {
     uint8_t *data; /* KW_PIECE */
@@ -47,7 +50,8 @@ static void release(struct handoff *handoff)
     handoff->draining = (handoff->draining + 1) % SLOTS;
     pthread_mutex_lock(&handoff->mutex);
     handoff->filled--;
-    pthread_cond_signal(&handoff->filled_less);
+    if (handoff->filled == LOW)
+        pthread_cond_signal(&handoff->filled_less);
     pthread_mutex_unlock(&handoff->mutex);
 }
 
@@ -90,7 +94,7 @@ static enum kw_status start_thread(struct handoff *handoff, struct kw_error *err
     return status;
 }
 
-/* Waits for a free slot. */
+/* Waits for a free slot, where there is none for several. */
 static enum kw_status next_free(struct handoff *handoff, struct slot **ret_slot,
                                 struct kw_error *err)
 {
@@ -98,7 +102,8 @@ static enum kw_status next_free(struct handoff *handoff, struct slot **ret_slot,
     if (status != KW_OK)
         return status;
     pthread_mutex_lock(&handoff->mutex);
-    while (handoff->filled == SLOTS && handoff->status == KW_OK)
+    bool full = handoff->filled == SLOTS;
+    while (full && handoff->filled > LOW && handoff->status == KW_OK)
         pthread_cond_wait(&handoff->filled_less, &handoff->mutex);
     status = handoff->status;
     if (status != KW_OK && err)

@@ -161,6 +161,42 @@ static void damage_has_its_sentence(void **state)
     }
 }
 
+/* With a digest the threads part at another place. */
+static void digest_of_the_ciphertext(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 8; i++) {
+        bool gzip = (i & 1) != 0;
+        bool damaged = (i & 2) != 0;
+        struct kw_buffer sealed = KW_BUFFER_INIT(BUFFER_MAX);
+        struct kw_flow *flow = sealed_sample(1 + (i >> 2), gzip, LARGE, &sealed);
+        struct kw_stage *sink = NULL;
+        struct kw_flow_result result = {0};
+        struct kw_error error = {0};
+        uint8_t wanted[KW_SHA256_SIZE];
+        if (damaged)
+            sealed.data[sealed.len - KW_AES_BLOCK - 1] ^= 0x80;
+        int fd = file_with(sealed.data, sealed.len);
+        int out = memfd_create("out", MFD_CLOEXEC);
+        assert_int_equal(kw_sink_fd_new(out, "out", &sink, NULL), KW_OK);
+        struct kw_flow_job job = job_for(KW_FLOW_DECRYPT, fd, sealed.len, true, sink);
+        job.digest = true;
+        enum kw_status status = kw_flow_run(flow, &job, &result, &error);
+        assert_int_equal(status, damaged ? KW_DAMAGED : KW_OK);
+        if (damaged) {
+            assert_says(&error, KW_DAMAGED, "padding");
+        } else {
+            assert_int_equal(kw_sha256(crypto, sealed.data, sealed.len, wanted, NULL), KW_OK);
+            assert_memory_equal(result.sha256, wanted, sizeof(wanted));
+            assert_int_equal(result.bytes_out, LARGE);
+        }
+        kw_close(&fd);
+        kw_close(&out);
+        kw_buffer_cleanup(&sealed);
+        kw_flow_free(flow);
+    }
+}
+
 /* A whole block less is no damage that the size shows. */
 static void every_block_that_is_missing(void **state)
 {
@@ -264,6 +300,7 @@ int main(void)
         cmocka_unit_test(copy_is_as_it_was),
         cmocka_unit_test(refuses_other_chunks),
         cmocka_unit_test(damage_has_its_sentence),
+        cmocka_unit_test(digest_of_the_ciphertext),
         cmocka_unit_test(every_block_that_is_missing),
         cmocka_unit_test(the_sink_is_taken_over_on_failure),
         cmocka_unit_test(pulled_step_by_step),
