@@ -26,6 +26,7 @@ struct attempt {
     const struct rung *rung;
     const uint8_t *wrapped;
     size_t wrapped_len;
+    CK_OBJECT_HANDLE handle; /* of the key, as it was used */
     bool refused;            /* the token does not offer this way */
     bool sent;               /* some way was offered and was given the ciphertext */
     struct kw_secret *plain; /* of the modulus's size; what C_Decrypt gave */
@@ -80,11 +81,14 @@ static enum kw_status try_rung(struct kw_token *token, struct kw_session *sessio
 {
     struct attempt *attempt = context;
     attempt->refused = false;
-    CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
-    enum kw_status status = kw_key_handle(token, session, attempt->key, &handle, err);
+    /* OAEP does not decrypt with another key; RSA1_5 may give junk, so it has to be the right one.
+     */
+    bool check = attempt->rung->mechanism == CKM_RSA_PKCS;
+    enum kw_status status =
+        kw_key_handle(token, session, attempt->key, check, &attempt->handle, err);
     if (status)
         return status;
-    CK_RV rv = decrypt_init(token, session, attempt->rung, handle);
+    CK_RV rv = decrypt_init(token, session, attempt->rung, attempt->handle);
     if (rv != CKR_OK)
         return init_failed(token, session, attempt, rv, err);
     if (attempt->key->always_authenticate &&
@@ -197,6 +201,34 @@ static enum kw_status climb(struct kw_token *token, struct attempt *attempt, enu
     return not_offered(token, attempt, alg, refusals, err);
 }
 
+/* Looks whether the handle that was used is the key's still, and finds the key if it is not. */
+static enum kw_status look_again(struct kw_token *token, struct kw_session *session, void *context,
+                                 struct kw_error *err)
+{
+    struct attempt *attempt = context;
+    return kw_key_handle(token, session, attempt->key, true, &attempt->handle, err);
+}
+
+static enum kw_status decrypt(struct kw_token *token, struct attempt *attempt, enum kw_wrap_alg alg,
+                              struct kw_error *err)
+{
+    struct kw_error failure = {.status = KW_OK};
+    enum kw_status status = climb(token, attempt, alg, &failure);
+    if (status == KW_KEY_UNWRAP) {
+        CK_OBJECT_HANDLE used = attempt->handle;
+        struct kw_error found = {.status = KW_OK};
+        if (kw_token_with_session(token, look_again, attempt, &found) != KW_OK) {
+            failure = found;
+            status = found.status;
+        } else if (attempt->handle != used) {
+            status = climb(token, attempt, alg, &failure);
+        }
+    }
+    if (status && err)
+        *err = failure;
+    return status;
+}
+
 static enum kw_status check_key(const struct kw_token *token, const struct kw_token_key *key,
                                 struct kw_error *err)
 {
@@ -229,7 +261,7 @@ enum kw_status kw_token_decrypt(struct kw_token *token, const struct kw_token_ke
     status = kw_secret_new(key->public.modulus_len, &attempt.plain, err);
     if (status)
         return status;
-    status = climb(token, &attempt, alg, err);
+    status = decrypt(token, &attempt, alg, err);
     if (status) {
         kw_secret_free(attempt.plain);
         return status;

@@ -1,5 +1,5 @@
-/* Where a key is now. A handle is used only after the modulus behind it was read and found equal:
- * tokens give handles anew, and some show another key's attributes after a key was replaced. */
+/* Where a key is now. Its modulus is compared whenever it is found: ids and labels can be given to
+ * another key, and so can handles. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,13 +129,13 @@ static enum kw_status search(struct kw_token *token, struct kw_session *session,
 }
 
 enum kw_status kw_key_handle(struct kw_token *token, struct kw_session *session,
-                             const struct kw_token_key *key, CK_OBJECT_HANDLE *ret_handle,
-                             struct kw_error *err)
+                             const struct kw_token_key *key, bool check,
+                             CK_OBJECT_HANDLE *ret_handle, struct kw_error *err)
 {
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
     if (recall(token, session, key, &handle)) {
-        bool equal = false;
-        CK_RV rv = check_modulus(token, session, key, handle, &equal);
+        bool equal = !check;
+        CK_RV rv = check ? check_modulus(token, session, key, handle, &equal) : CKR_OK;
         if (rv != CKR_OK)
             return kw_session_fail(token, session, rv, "read a key's modulus", err);
         if (equal) {

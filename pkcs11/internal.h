@@ -78,6 +78,7 @@ enum kw_status kw_slot_find_again(const struct kw_module *module, const CK_TOKEN
 bool kw_same_token(const CK_TOKEN_INFO *a, const CK_TOKEN_INFO *b);
 void kw_token_info_fill(struct kw_token_info *info, const CK_TOKEN_INFO *from);
 /* In uri.c, which knows what a URI holds. */
+bool kw_uri_matches_token_info(const struct kw_uri *uri, const CK_TOKEN_INFO *token);
 bool kw_uri_matches_token(const struct kw_uri *uri, const CK_INFO *module, const CK_SLOT_INFO *slot,
                           const CK_TOKEN_INFO *token);
 
@@ -203,10 +204,11 @@ enum kw_status kw_objects_find(struct kw_token *token, struct kw_session *sessio
 
 /* ---- where a key is now: find.c ---- */
 
-/* The handle of the private key that has this id and this modulus: the remembered one if it still
- * is that key's, else by a search. KW_KEY_NOT_FOUND. */
+/* The handle of the private key that has this id and this modulus: the remembered one, else by a
+ * search. With `check` the modulus behind the remembered one is read and compared first, for a
+ * token may have given the handle to another key since; that costs a call. KW_KEY_NOT_FOUND. */
 enum kw_status kw_key_handle(struct kw_token *token, struct kw_session *session,
-                             const struct kw_token_key *key, CK_OBJECT_HANDLE *ret_handle,
-                             struct kw_error *err);
+                             const struct kw_token_key *key, bool check,
+                             CK_OBJECT_HANDLE *ret_handle, struct kw_error *err);
 
 #endif

@@ -131,10 +131,15 @@ static CK_RV read_key(struct kw_token *token, struct kw_session *session, CK_OBJ
 
 /* ---- what the public halves add ---- */
 
-static int by_modulus(const void *a, const void *b)
+static int by_modulus_and_id(const void *a, const void *b)
 {
     const struct kw_token_key *const *x = a, *const *y = b;
-    return memcmp((*x)->public.modulus, (*y)->public.modulus, sizeof((*x)->public.modulus));
+    int order = memcmp((*x)->public.modulus, (*y)->public.modulus, sizeof((*x)->public.modulus));
+    if (order == 0)
+        order = memcmp((*x)->id, (*y)->id, sizeof((*x)->id)); /* zeros after its end */
+    if (order == 0)
+        order = ((*x)->id_len > (*y)->id_len) - ((*x)->id_len < (*y)->id_len);
+    return order;
 }
 
 static bool lacks_something(const struct kw_token_key *key)
@@ -158,9 +163,10 @@ static void add_public(struct kw_token_key *key, const struct kw_token_key *publ
 static CK_RV use_public_key(struct kw_token *token, struct kw_session *session,
                             CK_OBJECT_HANDLE object, struct kw_token_key **sorted, size_t count)
 {
-    uint8_t id[KW_KEY_ID_MAX], modulus[KW_RSA_MAX_BYTES + 1], exponent[16];
+    struct kw_token_key public = {.id_len = 0};
+    uint8_t modulus[KW_RSA_MAX_BYTES + 1], exponent[16];
     CK_ATTRIBUTE attributes[] = {
-        {CKA_ID, id, sizeof(id)},
+        {CKA_ID, public.id, sizeof(public.id)},
         {CKA_MODULUS, modulus, sizeof(modulus)},
         {CKA_PUBLIC_EXPONENT, exponent, sizeof(exponent)},
     };
@@ -168,11 +174,12 @@ static CK_RV use_public_key(struct kw_token *token, struct kw_session *session,
         kw_attributes_read(token->functions, session, object, attributes, KW_COUNT(attributes));
     if (rv != CKR_OK || !kw_attribute_known(&attributes[0]))
         return rv;
-    struct kw_token_key public = {.id_len = attributes[0].ulValueLen};
+    public.id_len = attributes[0].ulValueLen;
+    memset(public.id + public.id_len, 0, sizeof(public.id) - public.id_len);
     set_public(&public.public, &attributes[1], &attributes[2]);
     const struct kw_token_key *wanted = &public;
-    struct kw_token_key **hit = bsearch(&wanted, sorted, count, sizeof(*sorted), by_modulus);
-    if (!hit || (*hit)->id_len != public.id_len || memcmp((*hit)->id, id, public.id_len) != 0)
+    struct kw_token_key **hit = bsearch(&wanted, sorted, count, sizeof(*sorted), by_modulus_and_id);
+    if (!hit)
         return CKR_OK;
     rv = read_dates(token, session, object, &public);
     if (rv == CKR_OK)
@@ -217,7 +224,7 @@ static enum kw_status complete_keys(struct kw_token *token, struct kw_session *s
             sorted[lacking++] = &keys[i];
     enum kw_status status = KW_OK;
     if (lacking > 0) {
-        qsort(sorted, lacking, sizeof(*sorted), by_modulus);
+        qsort(sorted, lacking, sizeof(*sorted), by_modulus_and_id);
         status = use_public_keys(token, session, sorted, lacking, err);
     }
     free(sorted);

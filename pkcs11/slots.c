@@ -110,8 +110,8 @@ static enum kw_status read_slots(const struct kw_module *module, struct kw_slot 
 }
 
 enum kw_status kw_token_list(const char *module_path, const char *init_args,
-                             struct kw_token_info **ret_infos, size_t *ret_count,
-                             struct kw_error *err)
+                             const struct kw_uri *uri, struct kw_token_info **ret_infos,
+                             size_t *ret_count, struct kw_error *err)
 {
     struct kw_module *module = NULL;
     enum kw_status status = kw_module_get(module_path, init_args, &module, err);
@@ -128,11 +128,13 @@ enum kw_status kw_token_list(const char *module_path, const char *init_args,
         free(slots);
         return kw_fail_memory(err);
     }
+    size_t listed = 0;
     for (size_t i = 0; i < count; i++)
-        kw_token_info_fill(&infos[i], &slots[i].info);
+        if (!uri || kw_uri_matches_token_info(uri, &slots[i].info))
+            kw_token_info_fill(&infos[listed++], &slots[i].info);
     free(slots);
     *ret_infos = infos;
-    *ret_count = count;
+    *ret_count = listed;
     return KW_OK;
 }
 

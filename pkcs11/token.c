@@ -267,3 +267,18 @@ const struct kw_token_info *kw_token_info(const struct kw_token *token)
 {
     return &token->info;
 }
+
+static bool is_path_of(const struct kw_module *module, const char *path)
+{
+    char *real = realpath(path, NULL);
+    bool same = strcmp(real ? real : path, kw_module_path(module)) == 0;
+    free(real);
+    return same;
+}
+
+bool kw_token_answers_to(const struct kw_token *token, const struct kw_uri *uri)
+{
+    const char *path = kw_uri_module(uri);
+    return kw_uri_matches_token_info(uri, &token->identity) &&
+           (!path || is_path_of(token->module, path));
+}

@@ -48,9 +48,9 @@ struct kw_token_info {
     bool write_protected;
 };
 
-/* Every token that the module shows now, without logging in. The caller frees *ret_infos with
- * free(). */
-enum kw_status kw_token_list(const char *module, const char *init_args,
+/* Every token that the module shows now and `uri` (NULL: any) matches, without logging in. The
+ * caller frees *ret_infos with free(). */
+enum kw_status kw_token_list(const char *module, const char *init_args, const struct kw_uri *uri,
                              struct kw_token_info **ret_infos, size_t *ret_count,
                              struct kw_error *err);
 
@@ -76,6 +76,9 @@ enum kw_status kw_token_open(struct kw_crypto *crypto, const struct kw_token_opt
                              struct kw_token **ret_token, struct kw_error *err);
 void kw_token_free(struct kw_token *token);
 const struct kw_token_info *kw_token_info(const struct kw_token *token);
+/* Whether what the URI says of a token, if anything, is true of this one, and its module, if it
+ * names one, is this one's. */
+bool kw_token_answers_to(const struct kw_token *token, const struct kw_uri *uri);
 
 /* ---- keys: objects.c ---- */
 

@@ -188,6 +188,11 @@ bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key
                          strlen(key->label));
 }
 
+bool kw_uri_matches_token_info(const struct kw_uri *uri, const CK_TOKEN_INFO *token)
+{
+    return p11_kit_uri_match_token_info(uri->parsed, token);
+}
+
 bool kw_uri_matches_token(const struct kw_uri *uri, const CK_INFO *module, const CK_SLOT_INFO *slot,
                           const CK_TOKEN_INFO *token)
 {

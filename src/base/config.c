@@ -22,7 +22,7 @@ struct setting {
 };
 
 #define IN_TOKEN_AT(member) offsetof(struct kw_config_token, member)
-#define EXPECTS_URI         "a URI that starts with pkcs11:"
+#define EXPECTS_URI         "a URI that starts with pkcs11: and holds no PIN (use pin-source)"
 #define EXPECTS_YES_NO      "yes or no"
 
 static const struct setting settings[] = {
@@ -133,11 +133,16 @@ static bool parse_number(struct kw_slice value, const struct setting *setting, l
     return true;
 }
 
+static bool contains(struct kw_slice value, const char *text)
+{
+    return memmem(value.data, value.len, text, strlen(text)) != NULL;
+}
+
 static bool is_text_of(struct kw_slice value, const struct setting *setting)
 {
     switch (setting->type) {
     case AS_URI:
-        return starts_with(value, "pkcs11:");
+        return starts_with(value, "pkcs11:") && !contains(value, "pin-value=");
     case AS_PATH:
         return starts_with(value, "/");
     case AS_PIN_SOURCE:

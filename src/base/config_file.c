@@ -18,8 +18,10 @@ static enum kw_status check_owner(int fd, const char *what, struct kw_error *err
     struct stat info;
     if (fstat(fd, &info) != 0)
         return kw_fail_errno(err, KW_READ, errno, "%s can't be read", what);
-    if (S_ISREG(info.st_mode) && (info.st_mode & S_IWOTH) != 0)
-        return kw_fail(err, KW_CONFIG, "%s may be written by everyone; run chmod o-w on it", what);
+    bool others = (info.st_mode & S_IWOTH) != 0;
+    bool group = (info.st_mode & S_IWGRP) != 0 && info.st_gid != 0 && info.st_gid != getegid();
+    if (S_ISREG(info.st_mode) && (others || group))
+        return kw_fail(err, KW_CONFIG, "%s may be written by others; run chmod go-w on it", what);
     if (info.st_uid != 0 && info.st_uid != geteuid())
         return kw_fail(err, KW_CONFIG,
                        "%s belongs to another user; make it root's or your own with chown", what);

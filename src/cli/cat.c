@@ -3,33 +3,28 @@
 
 #include "cli.h"
 
-static bool go_on(void *context, uint64_t bytes)
-{
-    (void)context;
-    (void)bytes;
-    return !stop_requested();
-}
-
 int run_cat(const struct arguments *arguments, char **argv)
 {
     const struct kw_cat_options options = {
         .key = arguments->key,
         .unwrap_alg = arguments->unwrap_alg,
         .decompress = arguments->decompress,
-        .tick = go_on,
     };
+    const struct kw_token_info *token = NULL;
     struct kw_strings warnings = KW_STRINGS_INIT(16);
     struct kw_keyring *keyring = NULL;
     struct kw_drop *drop = NULL;
     struct kw_error err;
     enum kw_status status;
     if (!(status = open_keyring(arguments, argv, &keyring, &err)) &&
-        !(status = kw_drop_open(arguments->operands[0], &drop, &err)))
+        !(status = kw_drop_open(arguments->operands[0], &drop, &err)) && kw_drop_envelope(drop))
+        status = kw_keyring_token(keyring, &token, &err); /* the PIN is asked for here */
+    end_at_signal();
+    if (!status)
         status = kw_cat(keyring, drop, arguments->operands[1], &options, STDOUT_FILENO,
                         "standard output", &warnings, &err);
     print_warnings(&warnings, arguments);
-    if (keyring)
-        print_warnings(kw_keyring_warnings(keyring), arguments);
+    print_keyring_warnings(keyring, arguments);
     kw_strings_cleanup(&warnings);
     kw_drop_free(drop);
     kw_keyring_free(keyring);

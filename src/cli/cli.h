@@ -44,6 +44,7 @@ struct arguments {
     int progress; /* 1 shown, -1 not shown, 0 as the terminal is */
     int quiet;
     int help;
+    int version;
 };
 
 enum option_kind {
@@ -131,6 +132,8 @@ int run_token_list(const struct arguments *arguments, char **argv);
 /* "keyward: MESSAGE" to standard error. Returns the exit code. */
 int print_error(const struct kw_error *err);
 void print_warnings(const struct kw_strings *warnings, const struct arguments *arguments);
+/* The keyring's own; NULL has none. */
+void print_keyring_warnings(struct kw_keyring *keyring, const struct arguments *arguments);
 /* Prints an object (taken over) on standard output; KW_WRITE. */
 enum kw_status print_json(struct cJSON *json, struct kw_error *err);
 /* A document that says only what failed, where --json was asked for and nothing better can be said;
@@ -148,10 +151,23 @@ const char *show(const char *text, char out[SHOWN_TEXT]);
 void json_text(struct cJSON *object, const char *name, const char *text);
 void json_hex(struct cJSON *object, const char *name, const void *data, size_t len);
 
-/* Opens the keyring that the arguments ask for, with PINs asked for on the terminal, and wipes PINs
- * from argv. */
+/* Once they are read, PINs have no place in the argument list, which every user can see. */
+void hide_pins(char **argv);
+/* Opens the keyring that the arguments ask for, with PINs asked for on the terminal, and hides PINs
+ * in argv. */
 enum kw_status open_keyring(const struct arguments *arguments, char **argv,
                             struct kw_keyring **ret_keyring, struct kw_error *err);
+
+/* ---- the report's file: report.c ---- */
+
+/* Before a run: whether --report can be written at all, so that nothing is unwrapped for a run
+ * whose report can't. It may be in the output folder, even one that the run will make, but not in
+ * the drop. KW_EXISTS, KW_WRITE, KW_USAGE. */
+enum kw_status check_report(const struct arguments *arguments, struct kw_error *err);
+/* After it: writes the report beside its name and gives it its name when it is whole. `outcome` is
+ * NULL after success. */
+enum kw_status save_report(const struct kw_run *run, const struct arguments *arguments,
+                           const struct kw_error *outcome, struct kw_error *err);
 
 /* ---- the terminal: prompt.c, progress.c, signals.c ---- */
 
@@ -173,5 +189,8 @@ void progress_clear(struct progress_bar *bar);
  * are ignored. */
 void catch_signals(void);
 bool stop_requested(void);
+/* From here on, such a signal ends the program with exit code 130: for work that leaves nothing
+ * behind, and may wait for ever for a reader. */
+void end_at_signal(void);
 
 #endif

@@ -173,7 +173,7 @@ static int inspect(struct findings *found, struct kw_keyring *keyring,
                                        ? print_json(json_document(found, status, &err), &output_err)
                                        : print_text(found, &output_err);
     print_warnings(kw_drop_warnings(found->drop), arguments);
-    print_warnings(kw_keyring_warnings(keyring), arguments);
+    print_keyring_warnings(keyring, arguments);
     if (status)
         return print_error(&err);
     return output_status ? print_error(&output_err) : 0;

@@ -92,8 +92,7 @@ int run_key_list(const struct arguments *arguments, char **argv)
         !(status = kw_keyring_keys(keyring, &keys, &count, &err)))
         status = print_keys(token, keys, count, arguments, &err);
     int exit_code = status ? fail_with(arguments, SCHEMA, &err) : 0;
-    if (keyring)
-        print_warnings(kw_keyring_warnings(keyring), arguments);
+    print_keyring_warnings(keyring, arguments);
     kw_keyring_free(keyring);
     return exit_code;
 }

@@ -1,5 +1,7 @@
 /* keyward: the program. */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -47,7 +49,6 @@ static const struct option_row seal_options[] = {
      "where the metadata goes (data-connect)"},
     {"compress", 'z', OPTION_CHOICE, "gzip|none", FIELD(compress), 0,
      "compress before encrypting (gzip)"},
-    ROW_FORCE,
     ROW_QUIET,
 };
 
@@ -77,7 +78,8 @@ static const struct subcommand commands[] = {
     {"token list", "", 0, "List the tokens that the PKCS#11 modules show.",
      OPTIONS(token_list_options), run_token_list},
     {"version", "", 0, "Print the version.", NULL, 0, run_version},
-    {"help", "", 0, "Print this overview.", NULL, 0, run_help},
+    {"help", "[SUBCOMMAND]", 0, "Print this overview, or the help of a subcommand.", NULL, 0,
+     run_help},
 };
 
 static int run_version(const struct arguments *arguments, char **argv)
@@ -114,6 +116,18 @@ static const struct subcommand *find_command(int argc, char **argv, int *ret_wor
     return NULL;
 }
 
+/* A file that is opened must never get the number of a standard stream that was closed: messages
+ * would go into it. What stands in for a stream can't be written to, so that doing so still fails.
+ */
+static void fill_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    kw_close(&fd);
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.config = NULL};
@@ -121,9 +135,12 @@ int main(int argc, char **argv)
     char shown[SHOWN_TEXT];
     int next = 0;
     int words = 0;
+    fill_standard_streams();
     catch_signals();
     if (parse_global(argc, argv, &arguments, &next, &err))
         return print_error(&err);
+    if (arguments.version)
+        return run_version(&arguments, argv);
     if (arguments.help)
         return run_help(&arguments, argv);
     if (next >= argc) {
@@ -131,13 +148,18 @@ int main(int argc, char **argv)
         return print_error(&err);
     }
     const struct subcommand *command = find_command(argc - next, argv + next, &words);
+    if (command && command->run == run_help && next + 1 < argc && argv[next + 1][0] != '-') {
+        command = find_command(argc - next - 1, argv + next + 1, &words);
+        arguments.help = command != NULL;
+        next++;
+    }
     if (!command) {
         (void)kw_fail(&err, KW_USAGE, "there is no subcommand \"%s\"; keyward help lists them",
                       show(argv[next], shown));
         return print_error(&err);
     }
     int skip = next + words - 1;
-    if (parse_arguments(command, argc - skip, argv + skip, &arguments, &err))
+    if (!arguments.help && parse_arguments(command, argc - skip, argv + skip, &arguments, &err))
         return print_error(&err);
     if (arguments.help) {
         print_help(command);

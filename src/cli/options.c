@@ -14,6 +14,10 @@ static const struct option_row common[] = {
     {"help", 'h', OPTION_SET, NULL, FIELD(help), 1, "show this help"},
 };
 
+static const struct option_row before_subcommand[] = {
+    {"version", 0, OPTION_SET, NULL, FIELD(version), 1, "print the version"},
+};
+
 /* What getopt_long wants, made of the rows. `rows[i]` is what its i-th long option means. */
 struct getopt_tables {
     const struct option_row *rows[MAX_OPTIONS];
@@ -123,7 +127,7 @@ static enum kw_status parse_options(struct getopt_tables *tables, int argc, char
             index >= 0 && found == 0 ? tables->rows[index] : row_of_letter(tables, found);
         if (found == '?' || !row)
             return kw_fail(err, KW_USAGE,
-                           "option %s is unknown, or lacks or has an argument; see "
+                           "option %s is unknown, or takes no argument; see "
                            "--help",
                            show(word, shown));
         enum kw_status status = store(row, optarg, arguments, err);
@@ -157,6 +161,7 @@ enum kw_status parse_global(int argc, char **argv, struct arguments *arguments, 
 {
     struct getopt_tables tables = {.letters = "+:"};
     add_rows(&tables, common, KW_COUNT(common));
+    add_rows(&tables, before_subcommand, KW_COUNT(before_subcommand));
     enum kw_status status = parse_options(&tables, argc, argv, arguments, err);
     if (!status)
         *ret_next = optind;

@@ -17,6 +17,15 @@ void print_warnings(const struct kw_strings *warnings, const struct arguments *a
         (void)fprintf(stderr, "keyward: warning: %s\n", warnings->items[i]);
 }
 
+void print_keyring_warnings(struct kw_keyring *keyring, const struct arguments *arguments)
+{
+    struct kw_strings warnings = KW_STRINGS_INIT(64);
+    if (keyring)
+        (void)kw_keyring_copy_warnings(keyring, 0, &warnings);
+    print_warnings(&warnings, arguments);
+    kw_strings_cleanup(&warnings);
+}
+
 enum kw_status finish_output(struct kw_error *err)
 {
     if (fflush(stdout) != 0 || ferror(stdout))

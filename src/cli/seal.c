@@ -20,7 +20,6 @@ static enum kw_status make_options(const struct arguments *arguments,
         .alg = KW_RSA_OAEP,
         .format = KW_DROP_DATA_CONNECT,
         .gzip = !arguments->compress || strcmp(arguments->compress, "gzip") == 0,
-        .force = arguments->force != 0,
         .tick = go_on,
     };
     if (!arguments->out)
@@ -53,8 +52,7 @@ int run_seal(const struct arguments *arguments, char **argv)
                show_size(totals.bytes_out, out));
         status = finish_output(&err);
     }
-    if (keyring)
-        print_warnings(kw_keyring_warnings(keyring), arguments);
+    print_keyring_warnings(keyring, arguments);
     kw_keyring_free(keyring);
     return status ? print_error(&err) : 0;
 }

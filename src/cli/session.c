@@ -3,8 +3,7 @@
 
 #include "cli.h"
 
-/* Once it is read, a PIN has no place in the argument list, which every user can see. */
-static void hide_pins(char **argv)
+void hide_pins(char **argv)
 {
     static const char attribute[] = "pin-value=";
     for (size_t i = 0; argv[i]; i++) {

@@ -1,17 +1,29 @@
 /* Signals: the state is the program's, so it is the one static thing here. */
+#include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
 #include "cli.h"
 
-static volatile sig_atomic_t requested;
+static atomic_int requested; /* lock-free, so a handler may write it and any thread read it */
+static atomic_int leave_at_once;
 
 static void on_signal(int number)
 {
-    if (requested) {
+    int saved = errno;
+    if (atomic_load(&leave_at_once))
+        _exit(kw_exit_code(KW_INTERRUPTED));
+    if (atomic_exchange(&requested, 1)) {
         (void)signal(number, SIG_DFL);
         (void)raise(number);
     }
-    requested = 1;
+    errno = saved;
+}
+
+void end_at_signal(void)
+{
+    atomic_store(&leave_at_once, 1);
 }
 
 void catch_signals(void)
@@ -30,5 +42,5 @@ void catch_signals(void)
 
 bool stop_requested(void)
 {
-    return requested != 0;
+    return atomic_load(&requested) != 0;
 }

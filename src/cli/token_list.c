@@ -48,21 +48,28 @@ static cJSON *json_token(const struct kw_token_info *token, const char *module)
     return json;
 }
 
-/* Adds one module's tokens to `array`, or prints them where there is none. */
-static enum kw_status list_module(const char *module, const char *init_args, cJSON *array,
-                                  struct kw_error *err)
+/* Where tokens are listed: into the document, or printed where there is none. */
+struct listing {
+    cJSON *array;
+    const struct kw_uri *uri; /* the token asked for, or NULL */
+    size_t modules;
+};
+
+static enum kw_status list_module(struct listing *listing, const char *module,
+                                  const char *init_args, struct kw_error *err)
 {
     struct kw_token_info *tokens = NULL;
     size_t count = 0;
     char shown[SHOWN_TEXT];
-    enum kw_status status = kw_token_list(module, init_args, &tokens, &count, err);
+    enum kw_status status = kw_token_list(module, init_args, listing->uri, &tokens, &count, err);
     if (status)
         return status;
-    if (!array)
+    listing->modules++;
+    if (!listing->array)
         printf("%s: %zu tokens\n", show(module, shown), count);
     for (size_t i = 0; i < count; i++) {
-        if (array)
-            (void)cJSON_AddItemToArray(array, json_token(&tokens[i], module));
+        if (listing->array)
+            (void)cJSON_AddItemToArray(listing->array, json_token(&tokens[i], module));
         else
             print_token(&tokens[i]);
     }
@@ -70,39 +77,88 @@ static enum kw_status list_module(const char *module, const char *init_args, cJS
     return KW_OK;
 }
 
-static bool listed_before(const struct kw_config *config, size_t index)
+static bool same_text(const char *a, const char *b)
 {
-    for (size_t i = 0; i < index; i++)
-        if (config->tokens[i].module &&
-            strcmp(config->tokens[i].module, config->tokens[index].module) == 0)
-            return true;
-    return false;
+    return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* The module asked for, that of the URI asked for, or all that are configured. */
-static enum kw_status list_modules(const struct arguments *arguments, cJSON *array,
-                                   struct kw_error *err)
+/* A [token] with its module, which may stand in its URI. */
+struct configured {
+    const char *module;
+    const char *init_args;
+    struct kw_uri *uri;
+};
+
+static enum kw_status read_configured(const struct kw_config_token *token,
+                                      struct configured *ret_configured, struct kw_error *err)
+{
+    struct configured configured = {.module = token->module, .init_args = token->init_args};
+    enum kw_status status = token->uri ? kw_uri_parse(token->uri, &configured.uri, err) : KW_OK;
+    if (status)
+        return status;
+    if (!configured.module && configured.uri)
+        configured.module = kw_uri_module(configured.uri);
+    *ret_configured = configured;
+    return KW_OK;
+}
+
+/* Each module once. Of one [token] that is asked for by name, only what its URI matches. */
+static enum kw_status list_configured(struct listing *listing, const struct kw_config *config,
+                                      const char *name, struct kw_error *err)
+{
+    struct configured *seen = calloc(config->token_count + 1, sizeof(*seen));
+    size_t count = 0;
+    enum kw_status status = seen ? KW_OK : kw_fail_memory(err);
+    for (size_t i = 0; !status && i < config->token_count; i++) {
+        if (name && strcmp(config->tokens[i].name, name) != 0)
+            continue;
+        struct configured *here = &seen[count];
+        if ((status = read_configured(&config->tokens[i], here, err)))
+            break;
+        bool again = false;
+        for (size_t j = 0; j < count; j++)
+            again = again || (same_text(seen[j].module, here->module) &&
+                              same_text(seen[j].init_args, here->init_args));
+        count++;
+        listing->uri = name ? here->uri : NULL;
+        if (here->module && !again)
+            status = list_module(listing, here->module, here->init_args, err);
+    }
+    for (size_t i = 0; i < count; i++)
+        kw_uri_free(seen[i].uri);
+    free(seen);
+    return status;
+}
+
+static enum kw_status list_named(struct listing *listing, const struct arguments *arguments,
+                                 const struct kw_config *config, struct kw_error *err)
+{
+    char shown[SHOWN_TEXT];
+    const char *token = arguments->token;
+    if (arguments->module)
+        return list_module(listing, arguments->module, NULL, err);
+    if (listing->uri && kw_uri_module(listing->uri))
+        return list_module(listing, kw_uri_module(listing->uri), NULL, err);
+    bool by_name = token && !listing->uri;
+    if (by_name && !kw_config_find_token(config, token))
+        return kw_fail(err, KW_CONFIG, "no [token %s] is configured", show(token, shown));
+    return list_configured(listing, config, by_name ? token : NULL, err);
+}
+
+static enum kw_status list_tokens(const struct arguments *arguments, char **argv, cJSON *array,
+                                  struct kw_error *err)
 {
     struct kw_config config = {.tokens = NULL};
+    struct listing listing = {.array = array};
     struct kw_uri *uri = NULL;
-    size_t listed = 0;
     enum kw_status status = kw_config_load(&config, arguments->config, err);
     if (!status && arguments->token && kw_is_uri(arguments->token))
         status = kw_uri_parse(arguments->token, &uri, err);
-    const char *module = arguments->module ? arguments->module : uri ? kw_uri_module(uri) : NULL;
-    if (!status && module) {
-        status = list_module(module, NULL, array, err);
-        listed++;
-    }
-    for (size_t i = 0; !status && !module && i < config.token_count; i++) {
-        const struct kw_config_token *token = &config.tokens[i];
-        bool wanted = !arguments->token || strcmp(arguments->token, token->name) == 0;
-        if (!token->module || !wanted || listed_before(&config, i))
-            continue;
-        status = list_module(token->module, token->init_args, array, err);
-        listed++;
-    }
-    if (!status && listed == 0)
+    hide_pins(argv);
+    listing.uri = uri;
+    if (!status)
+        status = list_named(&listing, arguments, &config, err);
+    if (!status && listing.modules == 0)
         status = kw_fail(err, KW_CONFIG,
                          "no PKCS#11 module is named; give --module PATH or add a [token NAME] "
                          "with module = PATH to keyward.conf");
@@ -113,7 +169,6 @@ static enum kw_status list_modules(const struct arguments *arguments, cJSON *arr
 
 int run_token_list(const struct arguments *arguments, char **argv)
 {
-    (void)argv;
     struct kw_error err;
     cJSON *json = NULL;
     cJSON *array = NULL;
@@ -124,7 +179,7 @@ int run_token_list(const struct arguments *arguments, char **argv)
     }
     enum kw_status status = kw_secret_start(&err);
     if (!status)
-        status = list_modules(arguments, array, &err);
+        status = list_tokens(arguments, argv, array, &err);
     if (status) {
         cJSON_Delete(json);
         return fail_with(arguments, SCHEMA, &err);

@@ -23,6 +23,12 @@ void kw_outdir_free(struct kw_outdir *outdir);
 /* Whether the folder is `dirfd`'s or lies somewhere below it. */
 enum kw_status kw_outdir_is_within(const struct kw_outdir *outdir, int dirfd, bool *ret_within,
                                    struct kw_error *err);
+/* Whether nothing at all is in the folder. */
+enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, bool *ret_empty,
+                                  struct kw_error *err);
+/* Removes the folders on the way to a file that did not come to be, those that are empty, where
+ * kw_outdir_open made `outdir`. No other thread may be writing below it. */
+void kw_outdir_prune(const struct kw_outdir *outdir, const char *path);
 /* Whether anything is at that relative path. */
 bool kw_outdir_has(const struct kw_outdir *outdir, const char *path);
 /* All that was written is on the disk when this returns: one syncfs. */

@@ -66,13 +66,20 @@ static void begin_body(struct inflate *inflate)
     inflate->state.crc_flag = ISAL_GZIP_NO_HDR;
 }
 
-/* It is not gzip: `held` bytes of the magic were taken for one. */
-static enum kw_status begin_plain(struct inflate *inflate, size_t held, struct kw_error *err)
+/* It is not gzip, and `held` bytes of the magic were taken for one. In CBC a wrong IV, or damage to
+ * the first block, spoils the magic and no more: without a look at what there is instead, such a
+ * file would pass unchecked. */
+static enum kw_status begin_plain(struct inflate *inflate, size_t held, struct span in,
+                                  struct kw_error *err)
 {
-    uint8_t first = 0x1f;
+    if (held > 0 || !kw_is_known_content(in.data, in.len))
+        return kw_fail(err, KW_DAMAGED,
+                       "%s holds neither gzip nor text: its first block is damaged, or the IV or "
+                       "the key is wrong; --decompress none takes it as it is",
+                       inflate->name);
     inflate->part = PLAIN;
     inflate->stage.next = inflate->next_plain;
-    return kw_stage_feed(inflate->stage.next, &first, held, err);
+    return KW_OK;
 }
 
 static enum kw_status feed_header(struct inflate *inflate, struct span *in, struct kw_error *err)
@@ -83,7 +90,7 @@ static enum kw_status feed_header(struct inflate *inflate, struct span *in, stru
     in->len -= used;
     if (verdict == KW_GZIP_NO_MAGIC)
         return inflate->gzip ? trailing(inflate, err)
-                             : begin_plain(inflate, inflate->header.have, err);
+                             : begin_plain(inflate, inflate->header.have, *in, err);
     if (verdict == KW_GZIP_BAD)
         return damaged(inflate, "a gzip header in it is damaged", err);
     if (inflate->header.part == KW_GZIP_COMPLETE)
@@ -206,7 +213,7 @@ static enum kw_status inflate_done(struct kw_stage *stage, struct kw_error *err)
     size_t held = inflate->header.have;
     bool at_start = inflate->part == HEADER && inflate->header.part == KW_GZIP_FIXED && held < 2;
     if (at_start && !inflate->gzip)
-        status = begin_plain(inflate, held, err); /* too short to be gzip */
+        status = begin_plain(inflate, held, (struct span){0}, err); /* too short to be gzip */
     else if (at_start && held > 0)
         status = trailing(inflate, err);
     else if (inflate->part != PLAIN && !at_start)

@@ -123,6 +123,44 @@ static const struct {
     {parquet, 4},         /* 2^-31 */
 };
 
+/* Without a mark, most of what is written has one byte of each pair zero, always the same one. */
+static bool utf16_without_mark(const uint8_t *head, size_t len)
+{
+    size_t zeros[2] = {0, 0};
+    for (size_t i = 0; i + 1 < len; i += 2) {
+        zeros[0] += head[i] == 0;
+        zeros[1] += head[i + 1] == 0;
+        if (head[i] == 0 && head[i + 1] == 0)
+            return false;
+    }
+    size_t most = zeros[0] > zeros[1] ? zeros[0] : zeros[1];
+    return len >= 2 && head[0] + head[1] != 0 && (head[0] == 0 || head[1] == 0) && 4 * most >= len;
+}
+
+static bool avro(const uint8_t *head, size_t len)
+{
+    return starts_with(head, len, "Obj\x01", 4);
+}
+
+static bool orc(const uint8_t *head, size_t len)
+{
+    return starts_with(head, len, "ORC", 3);
+}
+
+bool kw_is_known_content(const uint8_t *head, size_t len)
+{
+    static bool (*const known[])(const uint8_t *head, size_t len) = {utf8, utf16_without_mark,
+                                                                     parquet, avro, orc};
+    if (len > KW_LOOKS_PLAIN_BYTES)
+        len = KW_LOOKS_PLAIN_BYTES;
+    if (len >= 6 && utf16_with_mark(head, len))
+        return true;
+    for (size_t i = 0; i < KW_COUNT(known); i++)
+        if (known[i](head, len))
+            return true;
+    return false;
+}
+
 bool kw_looks_plain(const uint8_t *head, size_t len, uint64_t size)
 {
     if (len > KW_LOOKS_PLAIN_BYTES)

@@ -1,4 +1,5 @@
 /* outdir: the folder that output is written to, and the folders below it. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,6 +22,27 @@ struct kw_outdir {
     char name[KW_NAME_SIZE];
 };
 
+/* Gives a folder that was just made all that the umask took away. fchmod does not take an O_PATH
+ * descriptor, which is the one kind that opens a folder without permissions. */
+static bool make_private(int fd)
+{
+    char self[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+    struct stat info;
+    int written = snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    return written > 0 && fstat(fd, &info) == 0 &&
+           ((info.st_mode & 07777) == FOLDER_MODE || chmod(self, FOLDER_MODE) == 0);
+}
+
+static bool make_private_by_name(const char *path)
+{
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
+    bool done = fd >= 0 && make_private(fd);
+    int code = errno;
+    kw_close(&fd);
+    errno = code;
+    return done;
+}
+
 enum kw_status kw_outdir_open(const char *path, bool create, struct kw_outdir **ret_outdir,
                               struct kw_error *err)
 {
@@ -33,15 +55,24 @@ enum kw_status kw_outdir_open(const char *path, bool create, struct kw_outdir **
     enum kw_status status = KW_OK;
     bool made = create && mkdir(path, FOLDER_MODE) == 0;
     if (create && !made && errno != EEXIST)
-        status = kw_fail_errno(err, KW_WRITE, errno, "the folder %s can't be made", outdir->name);
+        status = kw_fail_errno(
+            err, KW_WRITE, errno,
+            "the folder %s can't be made; see that the folder above is there and yours "
+            "to write to",
+            outdir->name);
     outdir->made = made ? strdup(path) : NULL;
-    if (status == KW_OK && made && chmod(path, FOLDER_MODE) != 0) /* whatever the umask took away */
-        status = kw_fail_errno(err, KW_WRITE, errno, "the folder %s can't be made private",
+    if (status == KW_OK && made && !make_private_by_name(path))
+        status = kw_fail_errno(err, KW_WRITE, errno,
+                               "the folder %s can't be made private; choose one on another "
+                               "filesystem",
                                outdir->name);
     if (status == KW_OK)
         outdir->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (status == KW_OK && outdir->fd < 0)
-        status = kw_fail_errno(err, KW_WRITE, errno, "the folder %s can't be opened", outdir->name);
+        status = kw_fail_errno(err, KW_WRITE, errno,
+                               "the folder %s can't be opened; check its permissions, or choose "
+                               "another",
+                               outdir->name);
     if (status != KW_OK) {
         kw_outdir_free(outdir);
         return status;
@@ -99,11 +130,44 @@ enum kw_status kw_outdir_is_within(const struct kw_outdir *outdir, int dirfd, bo
     }
     int code = errno;
     kw_close(&fd);
-    if (!known)
+    /* Nobody who may not look into a folder above was able to name the drop through it. */
+    if (!known && code != EACCES)
         return kw_fail_errno(err, KW_WRITE, code, "the folders above %s can't be looked at",
                              outdir->name);
     *ret_within = within;
     return KW_OK;
+}
+
+enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, bool *ret_empty,
+                                  struct kw_error *err)
+{
+    int fd = openat(outdir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!folder) {
+        int code = errno;
+        kw_close(&fd);
+        return kw_fail_errno(err, KW_WRITE, code, "the folder %s can't be listed", outdir->name);
+    }
+    bool empty = true;
+    const struct dirent *entry;
+    while (empty && (entry = readdir(folder)))
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    (void)closedir(folder);
+    *ret_empty = empty;
+    return KW_OK;
+}
+
+void kw_outdir_prune(const struct kw_outdir *outdir, const char *path)
+{
+    char *folder = outdir->made ? strdup(path) : NULL;
+    char *slash = folder ? strrchr(folder, '/') : NULL;
+    while (slash) {
+        *slash = '\0';
+        if (unlinkat(outdir->fd, folder, AT_REMOVEDIR) != 0)
+            break;
+        slash = strrchr(folder, '/');
+    }
+    free(folder);
 }
 
 bool kw_outdir_has(const struct kw_outdir *outdir, const char *path)
@@ -133,13 +197,7 @@ static int step_into(int dirfd, const char *name)
     int fd = kw_open_beneath(dirfd, name, O_PATH | O_DIRECTORY, 0);
     if (fd < 0 || !made)
         return fd;
-    /* Whatever the umask took away. fchmod does not take an O_PATH descriptor, which is the one
-     * kind that opens a folder without permissions. */
-    char self[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
-    int written = snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-    struct stat info;
-    if (written > 0 && fstat(fd, &info) == 0 &&
-        ((info.st_mode & 07777) == FOLDER_MODE || chmod(self, FOLDER_MODE) == 0))
+    if (make_private(fd))
         return fd;
     int code = errno;
     kw_close(&fd);

@@ -1,8 +1,10 @@
 /* sink_file: a file whose name appears when its content is whole.
  *
- * It has no name until then (O_TMPFILE and linkat), so that not even a power cut leaves a part of
- * it. Filesystems without such files get a temporary name, which is taken away on failure. To
- * replace a file in one step takes a temporary name in either case: rename replaces, link does not.
+ * It has no name until then (O_TMPFILE and linkat), so that not even SIGKILL leaves a part of it.
+ * The content reaches the disk with the run's one syncfs: after a power cut before that, a file may
+ * have its name and not its bytes, and the run has not reported success. Filesystems without such
+ * files get a temporary name, which is taken away on failure. To replace a file in one step takes a
+ * temporary name in either case: rename replaces, link does not.
  */
 #include <errno.h>
 #include <fcntl.h>

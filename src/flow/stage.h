@@ -86,6 +86,11 @@ enum kw_status kw_source_finish(struct kw_source *source, uint8_t sha256[KW_SHA2
 
 /* ---- the rest ---- */
 
+/* Whether content that is not gzip may be what a sender meant: text in UTF-8 or UTF-16, or one of
+ * the formats that data sets come in. The first KW_LOOKS_PLAIN_BYTES are looked at. 16 bytes of
+ * garbage at the start pass with a probability of 2^-18. */
+bool kw_is_known_content(const uint8_t *head, size_t len);
+
 /* A thread that takes no signals: those are for the program's own threads. */
 enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
                                struct kw_error *err);

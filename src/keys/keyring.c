@@ -178,9 +178,14 @@ struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring)
     return keyring->crypto;
 }
 
-const struct kw_strings *kw_keyring_warnings(const struct kw_keyring *keyring)
+size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct kw_strings *into)
 {
-    return &keyring->warnings;
+    (void)pthread_mutex_lock(&keyring->lock);
+    size_t count = keyring->warnings.count;
+    for (size_t i = from; into && i < count; i++)
+        kw_strings_warn(into, "%s", keyring->warnings.items[i]);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return count;
 }
 
 bool kw_keyring_has_token(const struct kw_keyring *keyring)

@@ -12,8 +12,9 @@
 
 const struct kw_config *kw_keyring_config(const struct kw_keyring *keyring);
 struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring);
-/* Read it when no other thread uses the keyring. */
-const struct kw_strings *kw_keyring_warnings(const struct kw_keyring *keyring);
+/* Adds the warnings from number `from` on to `into` (which may be NULL) and returns how many there
+ * are in all. */
+size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct kw_strings *into);
 /* Whether a token is named at all, on the command line or in the configuration. */
 bool kw_keyring_has_token(const struct kw_keyring *keyring);
 
@@ -29,8 +30,8 @@ enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_toke
 /* The key that `version` means: as [key VERSION] of the configuration maps it, else the CKA_ID
  * whose bytes are the version's hex digits, else the CKA_ID that is its text, else the CKA_LABEL.
  * `override`, a pkcs11: URI or a name (label, or id in hex), wins over all of it where it is not
- * NULL. Exactly one key must answer: KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS list what the token has.
- * The key is owned by the keyring. */
+ * NULL. What a URI says of the token must be true of the keyring's. Exactly one key must answer:
+ * KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS list what the token has. The key is owned by the keyring. */
 enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
                                const char *override, const struct kw_token_key **ret_key,
                                struct kw_error *err);

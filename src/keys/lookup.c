@@ -138,27 +138,45 @@ enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, cons
     return status;
 }
 
+/* A key of another token than the one that the URI names is not the key that was meant. */
+static enum kw_status check_token(const struct kw_keyring *keyring, const char *text,
+                                  struct kw_error *err)
+{
+    struct kw_uri *uri = NULL;
+    if (!text || !kw_is_uri(text))
+        return KW_OK;
+    enum kw_status status = kw_uri_parse(text, &uri, err);
+    if (!status && !kw_token_answers_to(keyring->token, uri))
+        status = kw_fail(err, KW_KEY_NOT_FOUND,
+                         "%s names another token than \"%s\", which is the one in use; give the "
+                         "right one with --token",
+                         kw_uri_public_text(uri), kw_token_info(keyring->token)->label);
+    kw_uri_free(uri);
+    return status;
+}
+
 enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
                                const char *override, const struct kw_token_key **ret_key,
                                struct kw_error *err)
 {
     const struct kw_config_key *configured = kw_config_find_key(&keyring->config, version);
+    const char *mapped = configured ? configured->uri : NULL;
     const struct kw_token_key *keys = NULL;
     size_t count = 0;
     size_t index = 0;
-    enum kw_status status = kw_keyring_keys(keyring, &keys, &count, err);
-    if (!status)
-        status = kw_choose_key(keys, count, version, configured ? configured->uri : NULL, override,
-                               &index, err);
-    if (!status && keys[index].public.modulus_len == 0) {
-        char shown[2 * SHOWN_MAX];
-        status = kw_fail(err, KW_KEY_UNUSABLE,
-                         "key %s is not an RSA key of 2048 to 4096 bits whose modulus can be read",
-                         show_key(&keys[index], shown));
-    }
-    if (!status)
-        *ret_key = &keys[index];
-    return status;
+    enum kw_status status;
+    if ((status = kw_keyring_keys(keyring, &keys, &count, err)) ||
+        (status = check_token(keyring, override ? override : mapped, err)) ||
+        (status = kw_choose_key(keys, count, version, mapped, override, &index, err)))
+        return status;
+    char shown[2 * SHOWN_MAX];
+    if (keys[index].public.modulus_len == 0)
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "key %s is not an RSA key of 2048 to 4096 bits whose modulus can be read; "
+                       "use another key",
+                       show_key(&keys[index], shown));
+    *ret_key = &keys[index];
+    return KW_OK;
 }
 
 /* Days of the calendar, compared as text: PKCS#11 gives dates without a time or a zone. UTC. */

@@ -41,14 +41,14 @@ static bool is_tried(const struct kw_unwrap_policy *policy, enum kw_wrap_alg alg
     return alg != KW_RSA1_5 || policy->allow_rsa1_5;
 }
 
-/* What no algorithm but the right one leads to is told to nobody else: one status and message. */
-static enum kw_status fail_unwrap(unsigned long ck_rv, const char *not_offered,
-                                  struct kw_error *err)
+/* One status and message for every cause, and no CK_RV: whoever can tell causes apart can decrypt
+ * RSA1_5 by asking often. `not_offered` depends on the token and not on the ciphertext. */
+static enum kw_status fail_unwrap(const char *not_offered, struct kw_error *err)
 {
     if (not_offered)
-        return kw_fail_ck(err, KW_KEY_UNWRAP, ck_rv, "%s; the token was not able to try %s",
-                          cannot_unwrap, not_offered);
-    return kw_fail_ck(err, KW_KEY_UNWRAP, ck_rv, "%s", cannot_unwrap);
+        return kw_fail(err, KW_KEY_UNWRAP, "%s; the token was not able to try %s", cannot_unwrap,
+                       not_offered);
+    return kw_fail(err, KW_KEY_UNWRAP, "%s", cannot_unwrap);
 }
 
 /* The order of trying: what worked before in this run, then from the safest to the least safe,
@@ -69,20 +69,24 @@ static size_t order_algorithms(const struct kw_keyring *keyring,
     return count;
 }
 
+struct tried {
+    enum kw_wrap_alg worked;
+    const char *not_offered; /* the last algorithm that the token does not offer, or NULL */
+};
+
 static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw_token_key *key,
                                      const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
-                                     size_t wrapped_len, enum kw_wrap_alg *ret_alg,
+                                     size_t wrapped_len, struct tried *tried,
                                      struct kw_secret **ret_unwrapped, struct kw_error *err)
 {
     struct kw_error failure = {.status = KW_OK};
     enum kw_wrap_alg order[KW_WRAP_ALG_COUNT];
-    const char *not_offered = NULL;
     size_t count = order_algorithms(keyring, policy, order);
     for (size_t i = 0; i < count; i++) {
         enum kw_status status = kw_token_decrypt(keyring->token, key, order[i], wrapped,
                                                  wrapped_len, ret_unwrapped, &failure);
         if (!status) {
-            *ret_alg = keyring->last_worked = order[i];
+            tried->worked = keyring->last_worked = order[i];
             return KW_OK;
         }
         bool token_works = status == KW_KEY_UNWRAP || status == KW_KEY_UNUSABLE;
@@ -92,9 +96,9 @@ static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw
             return status;
         }
         if (status == KW_KEY_UNUSABLE)
-            not_offered = kw_wrap_alg_name(order[i]);
+            tried->not_offered = kw_wrap_alg_name(order[i]);
     }
-    return fail_unwrap(failure.ck_rv, not_offered, err);
+    return fail_unwrap(tried->not_offered, err);
 }
 
 static enum kw_status unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -104,15 +108,16 @@ static enum kw_status unwrap(struct kw_keyring *keyring, const struct kw_token_k
 {
     struct kw_secret *unwrapped = NULL;
     struct kw_data_key data_key = {.secret = NULL};
+    struct tried tried = {.not_offered = NULL};
     enum kw_status status =
-        try_algorithms(keyring, key, policy, wrapped, wrapped_len, &data_key.alg, &unwrapped, err);
+        try_algorithms(keyring, key, policy, wrapped, wrapped_len, &tried, &unwrapped, err);
     if (status)
         return status;
+    data_key.alg = tried.worked;
     status = kw_data_key_decode(unwrapped, &data_key.secret, err);
     kw_secret_free(unwrapped);
-    /* RSA1_5 lets anyone who can tell these two failures apart decrypt by asking often. */
     if (status == KW_KEY_UNUSABLE && data_key.alg == KW_RSA1_5)
-        return fail_unwrap(0, NULL, err);
+        return fail_unwrap(tried.not_offered, err);
     if (status)
         return status;
     if (policy->automatic && data_key.alg == KW_RSA1_5)

@@ -47,7 +47,11 @@ static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
 {
     enum kw_status status;
     if ((status = find_envelope(run, err)) || (status = open_output(run, err)) ||
-        (status = kw_run_plan(run, err)) || (status = unlock_data_key(run, err)))
+        (status = kw_run_plan(run, err)))
+        return status;
+    if (run->file_count == 0)
+        return KW_OK;
+    if ((status = unlock_data_key(run, err)))
         return status;
     struct kw_error sync_error;
     status = kw_run_work(run, err);
@@ -62,13 +66,10 @@ static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
 
 static void gather_warnings(struct kw_run *run)
 {
-    const struct kw_strings *sources[] = {
-        run->drop ? kw_drop_warnings(run->drop) : NULL,
-        kw_keyring_warnings(run->keyring),
-    };
-    for (size_t s = 0; s < KW_COUNT(sources); s++)
-        for (size_t i = 0; sources[s] && i < sources[s]->count; i++)
-            kw_strings_warn(&run->warnings, "%s", sources[s]->items[i]);
+    const struct kw_strings *of_drop = run->drop ? kw_drop_warnings(run->drop) : NULL;
+    for (size_t i = 0; of_drop && i < of_drop->count; i++)
+        kw_strings_warn(&run->warnings, "%s", of_drop->items[i]);
+    (void)kw_keyring_copy_warnings(run->keyring, run->warnings_before, &run->warnings);
 }
 
 enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err)
@@ -95,6 +96,7 @@ enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, str
     run->started = time(NULL);
     run->started_ms = kw_now_ms();
     run->warnings.max = KW_RUN_MAX_WARNINGS;
+    run->warnings_before = drop ? kw_keyring_copy_warnings(keyring, 0, NULL) : 0;
     uint8_t id[16];
     enum kw_status status;
     if ((status = kw_random(kw_keyring_crypto(keyring), id, sizeof(id), err)) ||
@@ -113,7 +115,7 @@ void kw_run_free(struct kw_run *run)
     if (!run)
         return;
     for (size_t i = 0; i < run->file_count; i++)
-        free(run->files[i].error);
+        free(run->files[i].message);
     free(run->files);
     kw_data_key_cleanup(&run->unlocked.data_key);
     kw_outdir_free(run->outdir);

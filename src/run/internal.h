@@ -30,7 +30,7 @@ struct run_file {
     uint64_t bytes_out;
     uint64_t milliseconds;
     enum kw_status failure; /* of a file that failed */
-    struct kw_error *error; /* its sentence; owned, NULL where memory ran out */
+    char *message;          /* its sentence; owned, NULL where memory ran out */
 };
 
 struct kw_run {
@@ -54,6 +54,7 @@ struct kw_run {
     size_t file_count;
     uint64_t bytes_total;
     struct kw_strings warnings;
+    size_t warnings_before; /* the keyring's, that are not this run's */
 };
 
 /* Chooses the files of the run and makes sure that none of them is there already. */

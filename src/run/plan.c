@@ -1,17 +1,39 @@
 /* Which files of the drop a run takes. */
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
-/* A pattern without "/" is for the file's name, one with it for its whole path, as in git. */
+/* As in git: a pattern without "/" is for names, one with it for paths from the drop's folder, and
+ * a folder that matches stands for all that is in it. */
+static bool matches(const char *glob, const char *path)
+{
+    if (strncmp(glob, "./", 2) == 0)
+        glob += 2;
+    bool whole_path = strchr(glob, '/') != NULL;
+    char part[PATH_MAX];
+    for (size_t len = 0; path[len] != '\0' && len + 1 < sizeof(part);) {
+        size_t start = len;
+        len += strcspn(path + len, "/");
+        memcpy(part, path, len);
+        part[len] = '\0';
+        if (fnmatch(glob, whole_path ? part : part + start, FNM_PATHNAME) == 0)
+            return true;
+        part[len] = '/';
+        part[len + 1] = '\0';
+        if (path[len] == '/' && fnmatch(glob, part, FNM_PATHNAME) == 0) /* "folder/" */
+            return true;
+        len += path[len] == '/';
+    }
+    return false;
+}
+
 static bool matches_any(const char *path, const char *const *globs, size_t count)
 {
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
     for (size_t i = 0; i < count; i++)
-        if (fnmatch(globs[i], strchr(globs[i], '/') ? path : name, FNM_PATHNAME) == 0)
+        if (matches(globs[i], path))
             return true;
     return false;
 }

@@ -68,13 +68,13 @@ static void add_hex(cJSON *object, const char *name, const uint8_t *data, size_t
     add_text(object, name, text);
 }
 
-static cJSON *describe_error(const struct kw_error *error)
+static cJSON *describe_error(enum kw_status status, const char *message)
 {
-    if (!error)
+    if (!status)
         return cJSON_CreateNull();
     cJSON *json = cJSON_CreateObject();
-    add_text(json, "status", kw_status_name(error->status));
-    add_text(json, "message", error->message);
+    add_text(json, "status", kw_status_name(status));
+    add_text(json, "message", message ? message : "out of memory");
     return json;
 }
 
@@ -128,7 +128,7 @@ static cJSON *describe_file(const struct run_file *file)
     else
         add_text(json, "sha256", NULL);
     add_number(json, "milliseconds", file->milliseconds);
-    (void)cJSON_AddItemToObject(json, "error", describe_error(file->error));
+    (void)cJSON_AddItemToObject(json, "error", describe_error(file->failure, file->message));
     return json;
 }
 
@@ -169,7 +169,9 @@ static cJSON *describe_run(const struct kw_run *run, const struct kw_error *outc
     add_text(json, "started", started);
     add_text(json, "status", kw_status_name(outcome ? outcome->status : KW_OK));
     add_number(json, "exit_code", (uint64_t)kw_exit_code(outcome ? outcome->status : KW_OK));
-    (void)cJSON_AddItemToObject(json, "error", describe_error(outcome));
+    (void)cJSON_AddItemToObject(json, "error",
+                                outcome ? describe_error(outcome->status, outcome->message)
+                                        : cJSON_CreateNull());
     add_text(json, "output", run->out_dir);
     (void)cJSON_AddItemToObject(json, "drop", describe_drop(run));
     (void)cJSON_AddItemToObject(json, "key", describe_key(run));

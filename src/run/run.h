@@ -73,7 +73,6 @@ struct kw_seal_options {
     enum kw_wrap_alg alg;
     enum kw_drop_format format;
     bool gzip;
-    bool force;
     bool (*tick)(void *context, uint64_t bytes);
     void *tick_context;
 };
@@ -82,9 +81,9 @@ struct kw_seal_totals {
     uint64_t bytes_in;
     uint64_t bytes_out;
 };
-/* Encrypts a file, or every file of a folder, to a new drop in `out_dir`: a fresh data key and IV,
- * and the metadata last, so that a drop that is not whole is none. KW_KEY_UNUSABLE for a key out of
- * its dates. */
+/* Encrypts a file, or every file of a folder, to a new drop in `out_dir`, which must be empty or
+ * missing: a fresh data key and IV, and the metadata last, so that a drop that is not whole is
+ * none. KW_EXISTS; KW_KEY_UNUSABLE for a key out of its dates. */
 enum kw_status kw_seal(struct kw_keyring *keyring, const char *source, const char *out_dir,
                        const struct kw_seal_options *options, struct kw_seal_totals *ret_totals,
                        struct kw_error *err);

@@ -113,8 +113,7 @@ static enum kw_status seal_file(struct seal *seal, int fd, uint64_t size, const 
         .tick_context = seal->options->tick_context,
     };
     struct kw_flow_result result;
-    enum kw_status status =
-        kw_sink_file_new(seal->outdir, path, seal->options->force, &job.sink, err);
+    enum kw_status status = kw_sink_file_new(seal->outdir, path, false, &job.sink, err);
     if (!status)
         status = kw_flow_run(seal->flow, &job, &result, err);
     if (status)
@@ -193,20 +192,23 @@ static enum kw_status write_metadata(struct seal *seal, struct kw_error *err)
     struct kw_buffer text = KW_BUFFER_INIT(KW_METADATA_MAX_BYTES);
     enum kw_status status = kw_drop_write_metadata(&seal->envelope, &text, err);
     if (!status)
-        status = kw_outdir_write(seal->outdir, kw_drop_metadata_path(seal->envelope.format),
-                                 seal->options->force, text.data, text.len, err);
+        status = kw_outdir_write(seal->outdir, kw_drop_metadata_path(seal->envelope.format), false,
+                                 text.data, text.len, err);
     kw_buffer_cleanup(&text);
     return status;
 }
 
+/* Nothing is replaced, not even on request: files under a lost key can't be had back. */
 static enum kw_status open_output(struct seal *seal, const char *out_dir, struct kw_error *err)
 {
     char shown[256];
+    bool empty = false;
     enum kw_status status = kw_outdir_open(out_dir, true, &seal->outdir, err);
-    if (!status && !seal->options->force && kw_outdir_has(seal->outdir, "metadata"))
+    if (!status)
+        status = kw_outdir_is_empty(seal->outdir, &empty, err);
+    if (!status && !empty)
         status = kw_fail(err, KW_EXISTS,
-                         "%s holds a drop already; choose another folder, or "
-                         "replace its files with --force",
+                         "%s is not empty; name a new folder for the drop, nothing is replaced",
                          kw_printable(out_dir, strlen(out_dir), shown, sizeof(shown)));
     return status;
 }

@@ -40,7 +40,8 @@ static bool tick(void *context, uint64_t bytes)
     return report_progress(work, bytes, 0) && !atomic_load(&work->stop);
 }
 
-static void report_file(struct work *work, const struct run_file *file)
+static void report_file(struct work *work, const struct run_file *file,
+                        const struct kw_error *error)
 {
     const struct kw_decrypt_options *options = work->run->options;
     if (!options->on_file)
@@ -54,7 +55,7 @@ static void report_file(struct work *work, const struct run_file *file)
         .bytes_out = file->bytes_out,
         .milliseconds = file->milliseconds,
         .sha256 = file->has_sha256 ? sha256 : NULL,
-        .error = file->error,
+        .error = file->status == KW_FILE_FAILED ? error : NULL,
     };
     (void)pthread_mutex_lock(&work->lock);
     options->on_file(options->context, &result);
@@ -126,11 +127,9 @@ static bool take(void *context, unsigned worker, size_t item)
     if (status) {
         file->status = KW_FILE_FAILED;
         file->failure = status;
-        file->error = malloc(sizeof(error));
-        if (file->error)
-            *file->error = error;
+        file->message = strdup(error.message);
     }
-    report_file(work, file);
+    report_file(work, file, &error);
     return report_progress(work, 0, 1);
 }
 
@@ -203,14 +202,19 @@ static enum kw_status summarise(const struct kw_run *run, struct kw_error *err)
     const struct run_file *failed = find_failure(run, &count);
     if (!failed)
         return KW_OK;
-    if (!failed->error)
-        return kw_fail_memory(err);
-    if (err)
-        *err = *failed->error;
+    const char *message = failed->message ? failed->message : "out of memory";
     if (count == 1)
-        return failed->failure;
-    return kw_fail(err, failed->failure, "%zu of %zu files failed, the others are done; %.400s",
-                   count, run->file_count, failed->error->message);
+        return kw_fail(err, failed->failure, "%s", message);
+    return kw_fail(err, failed->failure, "%zu of %zu files failed; one of them: %.400s", count,
+                   run->file_count, message);
+}
+
+/* A failed file leaves nothing, nor do folders that were made for it alone. */
+static void prune_folders(const struct kw_run *run)
+{
+    for (size_t i = 0; i < run->file_count; i++)
+        if (run->files[i].status == KW_FILE_FAILED || run->files[i].status == KW_FILE_NOT_REACHED)
+            kw_outdir_prune(run->outdir, run->files[i].file->path);
 }
 
 enum kw_status kw_run_work(struct kw_run *run, struct kw_error *err)
@@ -229,6 +233,7 @@ enum kw_status kw_run_work(struct kw_run *run, struct kw_error *err)
         status = kw_fail_memory(err);
     else if (!(status = order_files(work, err)) && !(status = hire_workers(work, err)))
         status = kw_pool_run(work->workers, run->file_count, take, work, err);
+    prune_folders(run);
     if (!status && atomic_load(&work->stop))
         status = kw_fail(err, KW_INTERRUPTED,
                          "interrupted; the files that were finished are whole, the others are not "

@@ -76,6 +76,8 @@ def main():
                 faults.append(f"the search does not find the {what} where it must be")
             if found.get(("after", what), 1) != 0:
                 faults.append(f"the {what} is still in memory after the run")
+        if found.get(("during", "key"), 0) > 1:
+            faults.append("the whole data key is elsewhere than on the secure heap, too")
 
         (scratch / "core").mkdir()
         run_probe("out2", scratch / "core")

@@ -121,6 +121,7 @@ static void faults_name_their_line(void **state)
         {"[token a]\nuri = pkcs11:\n", "x.conf:2: uri must be"},
         {"[token a]\nuri = \"pkcs11:a\"\n", "x.conf:2: uri must be"},
         {"[key a]\nuri = x\n", "x.conf:2: uri must be"},
+        {"[token a]\nuri = pkcs11:token=a?pin-value=1\n", "holds no PIN (use pin-source)"},
         {"[token a]\nmodule = x.so\n", "x.conf:2: module must be an absolute path"},
         {"[token a]\nmodule = ./x.so\n", "x.conf:2: module must be an absolute path"},
         {"[token a]\npin-source = 1234\n", "x.conf:2: pin-source must be file:PATH"},
@@ -378,7 +379,7 @@ static void files_that_are_refused(void **state)
     write_text("a.conf", "[run]\njobs = x\n");
     assert_fails(kw_config_read(&config, "a.conf", true, &err), KW_CONFIG, "a.conf:2: jobs must");
     assert_int_equal(chmod("a.conf", 0602), 0);
-    assert_fails(kw_config_read(&config, "a.conf", true, &err), KW_CONFIG, "chmod o-w");
+    assert_fails(kw_config_read(&config, "a.conf", true, &err), KW_CONFIG, "chmod go-w");
     assert_int_equal(chmod("a.conf", 0600), 0);
     if (geteuid() == 0) {
         assert_int_equal(chown("a.conf", 65534, 65534), 0);

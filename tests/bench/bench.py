@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import zlib
 
 GIB = 1 << 30
@@ -116,6 +115,27 @@ def touch_memory(size):
     block[::4096] = b"x" * len(block[::4096])
 
 
+# A small process that runs the command and prints seconds, exit code and peak memory: started from
+# here, a command would inherit the peak of this large one.
+TIMER = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+seconds = time.perf_counter() - start
+child.returncode = os.waitstatus_to_exitcode(status)
+print(seconds, child.returncode, usage.ru_maxrss)
+"""
+
+
+def time_command(command):
+    done = run([sys.executable, "-c", TIMER, *command], stdout=subprocess.PIPE, text=True)
+    seconds, code, kib = done.stdout.split()
+    if int(code) != 0:
+        sys.exit(f"bench: exit code {code} of {' '.join(command)}")
+    return float(seconds), int(kib)
+
+
 class Row:
     """One piece of work, done by keyward and by its peers. Commands are lists, pipes or callables
     that take the fresh output folder."""
@@ -125,16 +145,18 @@ class Row:
         self.commands = commands
         self.check = check
         self.times = {name: [] for name, _ in commands}
+        self.peak_kib = {name: 0 for name, _ in commands}
 
     def round(self, scratch):
         for name, make in self.commands:
             out = pathlib.Path(tempfile.mkdtemp(dir=scratch))
             command = make(out)
-            start = time.perf_counter()
-            subprocess.run(command, shell=isinstance(command, str), check=True,
-                           executable="/bin/bash" if isinstance(command, str) else None,
-                           stdout=subprocess.DEVNULL)
-            self.times[name].append(time.perf_counter() - start)
+            if isinstance(command, str):
+                command = ["/bin/bash", "-c", command]
+            seconds, kib = time_command([str(word) for word in command])
+            self.times[name].append(seconds)
+            # Of a pipe, this is the shell and the largest program in it.
+            self.peak_kib[name] = max(self.peak_kib[name], kib)
             if name.startswith("keyward"):
                 self.check(out)
             shutil.rmtree(out)
@@ -247,15 +269,15 @@ def make_rows(args, scratch, token):
 
 
 def show(rows):
-    print("| work | command | median s | min-max | keyward's median / this |")
-    print("|---|---|---|---|---|")
+    print("| work | command | median s | min-max | peak MiB | keyward's median / this |")
+    print("|---|---|---|---|---|---|")
     for row in rows:
         ours = statistics.median(next(iter(row.times.values())))
         for i, (name, times) in enumerate(row.times.items()):
             median = statistics.median(times)
             ratio = "" if i == 0 else f"{ours / median:.2f}"
             print(f"| {row.title if i == 0 else ''} | `{name}` | {median:.3f} | "
-                  f"{min(times):.3f}-{max(times):.3f} | {ratio} |")
+                  f"{min(times):.3f}-{max(times):.3f} | {row.peak_kib[name] / 1024:.0f} | {ratio} |")
 
 
 def main():

@@ -284,3 +284,60 @@ END
         rm -r out
     done
 }
+
+@test "damage to the first block is told, also of data that is text" {
+    copy_drop
+    tool flip drop/a.json 0
+    expect 7 decrypt drop
+    says 'neither gzip nor text'
+    [ ! -e out/a.json ]
+    [ -e out/b.json ]
+}
+
+@test "a wrong IV is told" {
+    copy_drop
+    metadata=$(find drop/metadata -name '*.json')
+    iv=$(head -c 16 /dev/urandom | base64)
+    sed -i "s|\(\"DecryptionKeyIV\":[[:space:]]*\"\)[^\"]*|\1$iv|" "$metadata"
+    expect 7 decrypt drop
+    says 'the IV'
+    assert_no_files out
+}
+
+@test "folders are left out by name, and nothing stays behind where a file failed in one" {
+    expect 0 decrypt "$E2E/drop" --exclude sub
+    [ ! -e out/sub ] && [ -e out/a.json ]
+    rm -r out
+    expect 0 decrypt "$E2E/drop" --include ./sub/
+    [ -e out/sub/c.json ] && [ ! -e out/a.json ]
+    rm -r out
+    copy_drop
+    damage drop/sub/c.json
+    expect 7 decrypt drop
+    [ ! -e out/sub ] && [ -e out/a.json ]
+}
+
+@test "the report may be in the output folder, not in the drop, and replaces no plaintext" {
+    expect 0 decrypt "$E2E/drop" --report out/report.json
+    tool validate "$BATS_TEST_DIRNAME/../../docs/report.schema.json" out/report.json
+    copy_drop
+    expect 2 keyward decrypt drop --out other --token "$KW_TEST_TOKEN" --report drop/report.json
+    [ ! -e drop/report.json ]
+    expect 8 decrypt drop --force --report out/a.json
+    cmp out/a.json "$E2E/src/a.json"
+    # An old report is not lost to a run that does not begin.
+    cp out/report.json old.json
+    expect 4 keyward decrypt nonesuch --out new --token "$KW_TEST_TOKEN" --report old.json --force
+    tool validate "$BATS_TEST_DIRNAME/../../docs/report.schema.json" old.json
+}
+
+@test "messages never go into a file that was opened, where a standard stream is closed" {
+    copy_drop
+    damage drop/a.json
+    run -7 bash -c '"$@" 2>&-' - "$KW_PROGRAM" decrypt drop --out out --report r.json \
+        --token "$KW_TEST_TOKEN"
+    tool validate "$BATS_TEST_DIRNAME/../../docs/report.schema.json" r.json
+    run -8 --separate-stderr bash -c '"$@" >&-' - "$KW_PROGRAM" decrypt "$E2E/drop" --out out2 \
+        --report r2.json --token "$KW_TEST_TOKEN"
+    tool validate "$BATS_TEST_DIRNAME/../../docs/report.schema.json" r2.json
+}

@@ -118,6 +118,28 @@ round_trip() {
     diff -r "$E2E/src" drop.plain
     expect 2 keyward seal "$E2E/src" --out other --public-key key.pem
     [ ! -e other/metadata ]
+    # Not a folder with anything in it, and not beside a file that is sealed.
+    mkdir used && touch used/x
+    expect 8 on_token seal "$E2E/src" --out used --key pkcs11:object=e2e
+    cp -r "$E2E/src" src
+    expect 8 on_token seal src/a.json --out src --key pkcs11:object=e2e
+    diff -r src "$E2E/src"
+}
+
+@test "cat that waits for a reader ends at once when it is told to, with 130" {
+    mkfifo pipe
+    head -c 3000000 /dev/zero | tr '\0' 'x' >big.json
+    on_token seal big.json --out bigdrop --key pkcs11:object=e2e --compress none
+    sleep 20 <pipe &
+    reader=$!
+    "$KW_PROGRAM" cat bigdrop big.json --token "$KW_TEST_TOKEN" >pipe &
+    writer=$!
+    sleep 1
+    kill -TERM "$writer"
+    code=0
+    wait "$writer" || code=$?
+    kill "$reader"
+    [ "$code" -eq 130 ]
 }
 
 @test "the published samples come back byte for byte" {

@@ -2,6 +2,7 @@
 """What the tests here need and the shell does badly. Usage: tool.py ACTION ARGUMENT...
 
 damage FILE                       changes one byte in the middle of the file
+flip FILE OFFSET                  changes one bit of the byte at OFFSET
 validate SCHEMA FILE              checks a JSON document (- is standard input)
 prompt PIN COMMAND...             runs it on a terminal and types the PIN when it is asked for
 terminal COMMAND...               runs it on a terminal
@@ -30,6 +31,13 @@ def default_interrupt():
 def damage(name):
     data = bytearray(pathlib.Path(name).read_bytes())
     data[len(data) // 2] ^= 0x01
+    pathlib.Path(name).write_bytes(data)
+    return 0
+
+
+def flip(name, offset):
+    data = bytearray(pathlib.Path(name).read_bytes())
+    data[int(offset)] ^= 0x01
     pathlib.Path(name).write_bytes(data)
     return 0
 
@@ -106,6 +114,7 @@ def cmdline(secret, *command):
 
 ACTIONS = {
     "damage": damage,
+    "flip": flip,
     "validate": validate,
     "prompt": lambda pin, *command: on_terminal(command, pin),
     "terminal": lambda *command: on_terminal(command, None),

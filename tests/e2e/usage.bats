@@ -9,7 +9,7 @@ declare -A options=(
         --no-progress --quiet --help"
     [inspect]="--token --key --json --help"
     [cat]="--token --key --unwrap-alg --decompress --help"
-    [seal]="--out --public-key --key --token --force --help"
+    [seal]="--out --public-key --key --token --help"
     ["key list"]="--token --json --help"
     ["token list"]="--token --json --help"
     [version]="--help"
@@ -124,4 +124,40 @@ declare -A options=(
     expect 0 keyward decrypt "$E2E/drop" --out out \
         --key "${KW_TEST_TOKEN/pkcs11:/pkcs11:object=e2e;}"
     diff -r "$E2E/src" out
+}
+
+@test "help of a subcommand, and --version" {
+    expect 0 keyward help decrypt
+    grep -q -e '--unwrap-alg' <<<"$output"
+    expect 0 keyward help key list
+    expect 2 keyward help nonesuch
+    expect 0 keyward --version
+    grep -q '^keyward [0-9]' <<<"$output"
+}
+
+@test "a key's URI that names another token than the one in use is no key" {
+    expect 5 decrypt "$E2E/drop" --key 'pkcs11:token=nonesuch;object=e2e'
+    says 'another token'
+    expect 5 decrypt "$E2E/drop" --key 'pkcs11:serial=0000;object=e2e'
+    expect 0 decrypt "$E2E/drop" --key 'pkcs11:token=keyward;object=e2e'
+}
+
+@test "a PIN in the configuration's URI is refused and not repeated" {
+    printf '[token t]\nmodule = %s\nuri = pkcs11:token=keyward?pin-value=%s\n' \
+        "$KW_TEST_MODULE" "$KW_PIN" >my.conf
+    expect 3 keyward --config my.conf key list
+    refute grep -q "$KW_PIN" <<<"$stderr"
+}
+
+@test "token list knows the tokens of the configuration, by name too" {
+    printf '[token a]\nuri = pkcs11:token=nonesuch?module-path=%s\n[token b]\nmodule = %s\nuri = pkcs11:token=keyward\n' \
+        "$KW_TEST_MODULE" "$KW_TEST_MODULE" >my.conf
+    expect 0 keyward --config my.conf token list
+    grep -q '^  keyward ' <<<"$output"
+    expect 0 keyward --config my.conf token list --token b
+    grep -q '^  keyward ' <<<"$output"
+    expect 0 keyward --config my.conf token list --token a
+    refute grep -q '^  keyward ' <<<"$output"
+    expect 3 keyward --config my.conf token list --token zz
+    says 'no \[token zz\]'
 }

@@ -58,6 +58,7 @@ static CK_RV close_session(CK_SESSION_HANDLE session)
 {
     pthread_mutex_lock(&lock);
     fault.sessions--;
+    fault.closes++;
     CK_RV rv = real->C_CloseSession(session);
     pthread_mutex_unlock(&lock);
     return rv;

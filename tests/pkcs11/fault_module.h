@@ -30,6 +30,7 @@ struct kw_fault {
     unsigned decrypts;
     unsigned sessions; /* open now */
     unsigned most_sessions;
+    unsigned closes;
     unsigned initializes;
 };
 

@@ -89,6 +89,37 @@ static void dates_of_two_keys_with_one_id(void **state)
     kw_token_free(token);
 }
 
+/* One pair under two ids: each has the date of its own public half. */
+static void dates_of_one_key_with_two_ids(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    struct kw_token *token = hsm_open(0);
+    CK_SESSION_HANDLE session = hsm_session();
+    const struct hsm_key made = {.label = "kw-first", .id = "\x0b", .id_len = 1, .end = "20320101"};
+    CK_OBJECT_HANDLE private = hsm_generate(session, &made), public = 0, copy;
+    CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
+    CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof(class)}, {CKA_ID, "\x0b", 1}};
+    CK_ULONG count = 0;
+    CK_FUNCTION_LIST *functions = hsm_functions();
+    assert_int_equal(functions->C_FindObjectsInit(session, wanted, 2), CKR_OK);
+    assert_int_equal(functions->C_FindObjects(session, &public, 1, &count), CKR_OK);
+    assert_int_equal(functions->C_FindObjectsFinal(session), CKR_OK);
+    assert_int_equal(count, 1);
+    CK_ATTRIBUTE changes[] = {
+        {CKA_ID, "\x0b\x00", 2}, {CKA_LABEL, "kw-second", 9}, {CKA_END_DATE, "20330101", 8}};
+    assert_int_equal(functions->C_CopyObject(session, private, changes, 3, &copy), CKR_OK);
+    assert_int_equal(functions->C_CopyObject(session, public, changes, 3, &copy), CKR_OK);
+    struct kw_token_key first = hsm_find_key(token, "kw-first");
+    struct kw_token_key second = hsm_find_key(token, "kw-second");
+    assert_memory_equal(&first.public, &second.public, sizeof(first.public));
+    assert_string_equal(first.expires, "2032-01-01");
+    assert_string_equal(second.expires, "2033-01-01");
+    hsm_assert_unwraps(token, &second, KW_RSA_OAEP);
+    hsm_close(session);
+    kw_token_free(token);
+}
+
 static void sizes(void **state)
 {
     (void)state;
@@ -180,6 +211,7 @@ int main(void)
         cmocka_unit_test(attributes_of_a_key),
         cmocka_unit_test(dates),
         cmocka_unit_test(dates_of_two_keys_with_one_id),
+        cmocka_unit_test(dates_of_one_key_with_two_ids),
         cmocka_unit_test(sizes),
         cmocka_unit_test(labels_as_they_are),
         cmocka_unit_test(other_objects),

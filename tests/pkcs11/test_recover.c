@@ -171,10 +171,14 @@ static void a_handle_that_means_another_key(void **state)
     CK_OBJECT_HANDLE handle = token->found[0].handle;
     hsm_assert_unwraps(token, &stays, KW_RSA_OAEP);
     assert_true(token->found[1].used);
+    for (int alg = 0; alg < KW_WRAP_ALG_COUNT; alg++) {
+        token->found[1].handle = handle;
+        hsm_assert_unwraps(token, &stays, (enum kw_wrap_alg)alg);
+        assert_int_not_equal(token->found[1].handle, handle);
+    }
     token->found[1].handle = handle;
-    hsm_assert_unwraps(token, &stays, KW_RSA_OAEP);
-    assert_int_not_equal(token->found[1].handle, handle);
     destroy("kw-other");
+    hsm_assert_unwraps(token, &stays, KW_RSA_OAEP);
     kw_token_free(token);
 }
 
