@@ -80,6 +80,25 @@ int __wrap_asprintf(char **ret_text, const char *format, ...)
     return len;
 }
 
+/* What _FORTIFY_SOURCE makes of the two. */
+int __wrap___vasprintf_chk(char **ret_text, int flag, const char *format, va_list args)
+    KW_PRINTF(3, 0);
+int __wrap___vasprintf_chk(char **ret_text, int flag, const char *format, va_list args)
+{
+    (void)flag;
+    return __wrap_vasprintf(ret_text, format, args);
+}
+
+int __wrap___asprintf_chk(char **ret_text, int flag, const char *format, ...) KW_PRINTF(3, 4);
+int __wrap___asprintf_chk(char **ret_text, int flag, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int len = __wrap___vasprintf_chk(ret_text, flag, format, args);
+    va_end(args);
+    return len;
+}
+
 /* Calls `body` with one more allocation each time until it succeeds. */
 static void fail_in_turn(enum kw_status (*body)(struct kw_error *err), long at_least)
 {

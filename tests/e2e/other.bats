@@ -130,7 +130,7 @@ round_trip() {
     mkfifo pipe
     head -c 3000000 /dev/zero | tr '\0' 'x' >big.json
     on_token seal big.json --out bigdrop --key pkcs11:object=e2e --compress none
-    sleep 20 <pipe &
+    bash -c 'exec <pipe; exec sleep 20' &
     reader=$!
     "$KW_PROGRAM" cat bigdrop big.json --token "$KW_TEST_TOKEN" >pipe &
     writer=$!
