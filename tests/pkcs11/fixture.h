@@ -100,6 +100,8 @@ struct kw_token_key hsm_find_key(struct kw_token *token, const char *label);
 /* Wraps 32 known bytes to the key. */
 size_t hsm_wrap(const struct kw_token_key *key, enum kw_wrap_alg alg,
                 uint8_t out[KW_RSA_MAX_BYTES]);
+/* Whether it is what hsm_wrap wraps. */
+bool hsm_is_known_secret(const struct kw_secret *secret);
 /* Whether decryption gives these bytes. */
 void hsm_assert_unwraps(struct kw_token *token, const struct kw_token_key *key,
                         enum kw_wrap_alg alg);

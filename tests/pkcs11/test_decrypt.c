@@ -103,8 +103,8 @@ static void one_answer_for_every_fault(void **state)
     kw_token_free(token);
 }
 
-/* Some tokens answer a bad RSA1_5 padding with random bytes on purpose (implicit rejection); these
- * must not be the bytes that were wrapped. SoftHSM2 fails. */
+/* Some tokens answer a bad RSA1_5 padding with random bytes on purpose (implicit rejection),
+ * SoftHSM2 over OpenSSL 3.2 and later among them; these must not be the bytes that were wrapped. */
 static void rsa1_5_fails_or_gives_junk(void **state)
 {
     (void)state;
@@ -119,8 +119,10 @@ static void rsa1_5_fails_or_gives_junk(void **state)
         struct kw_error err = {.status = KW_OK};
         enum kw_status status =
             kw_token_decrypt(token, &key, KW_RSA1_5, wrapped, len, &secret, &err);
-        if (hsm.made_here || status)
+        if (status)
             assert_int_equal(status, KW_KEY_UNWRAP);
+        else
+            assert_false(hsm_is_known_secret(secret));
         kw_secret_free(secret);
     }
     hsm_assert_unwraps(token, &key, KW_RSA1_5);

@@ -84,9 +84,11 @@ static void run_vector(struct kw_token *token, const struct kw_token_key *key, e
         assert_memory_equal(kw_secret_bytes(secret), message, message_len);
         counts->valid++;
     } else if (strcmp(text_of(test, "result"), "invalid") == 0) {
-        /* SoftHSM2 fails on every one of them. A token with implicit rejection gives random bytes
-         * for a bad RSA1_5 padding, never the message. */
-        if (!status && alg == KW_RSA1_5 && !hsm.made_here)
+        /* A token with implicit rejection gives random bytes for a bad RSA1_5 padding, SoftHSM2
+         * over OpenSSL 3.2 and later too, but never the message. */
+        bool is_message = !status && message_len > 0 && kw_secret_len(secret) == message_len &&
+                          memcmp(kw_secret_bytes(secret), message, message_len) == 0;
+        if (!status && alg == KW_RSA1_5 && !is_message)
             counts->junk++;
         else if (status != KW_KEY_UNWRAP)
             fail_msg("%d is invalid, status %d: %s", id, (int)status, err.message);
