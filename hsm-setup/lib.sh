@@ -132,3 +132,36 @@ quiet() {
         fail "$what failed"
     }
 }
+
+# ---- daemons ----
+
+# daemon_runs PID_FILE NAME: the process that the file names still is a NAME; ids are used again.
+daemon_runs() {
+    local pid program
+    pid=$(sed -n 1p "$1" 2>/dev/null) && [ -n "$pid" ] || return 1
+    program=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1 # none: it ended
+    program=${program% (deleted)}
+    [ "${program##*/}" = "$2" ]
+}
+
+# stop_daemon PID_FILE NAME: ends it if it runs, and waits until it has.
+stop_daemon() {
+    local try signal=TERM
+    for ((try = 0; try < 50; try++)); do
+        daemon_runs "$1" "$2" || break
+        kill -s "$signal" "$(sed -n 1p "$1")" 2>/dev/null || true
+        [ "$try" -lt 30 ] || signal=KILL
+        sleep 0.1
+    done
+    rm -f "$1"
+}
+
+# answers SECONDS COMMAND...: tries it until it succeeds, for so long.
+answers() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
-from drops import Token  # noqa: E402
+from testtoken import Token  # noqa: E402
 
 DROP = "good-nested"
 
@@ -60,7 +60,7 @@ def main():
 
         def run_probe(out, *more):
             return subprocess.run(
-                [probe, vectors / DROP, scratch / out, token.uri, masked(key), masked(pin), *more],
+                [probe, vectors / DROP, scratch / out, token.name, masked(key), masked(pin), *more],
                 stdout=subprocess.PIPE, text=True)
 
         done = run_probe("out1")
@@ -97,7 +97,7 @@ def main():
 
         report = scratch / "report.json"
         run = subprocess.run(
-            [program, "decrypt", vectors / DROP, "--out", scratch / "out3", "--token", token.uri,
+            [program, "decrypt", vectors / DROP, "--out", scratch / "out3", "--token", token.name,
              "--json", "--report", report], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if run.returncode != 0:
             faults.append("decrypt failed")

@@ -8,8 +8,12 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
-from drops import Token  # noqa: E402
+import testtoken  # noqa: E402
 
-Token().import_keys(pathlib.Path(sys.argv[1]))
+token = testtoken.make()
+token.import_keys(pathlib.Path(sys.argv[1]))
+for reason in token.missing.values():
+    print(f"left out: {reason}")
+    sys.exit(77)
 os.environ["KW_TEST_DROPS"] = sys.argv[1]
 os.execvp(sys.argv[2], sys.argv[2:])
