@@ -18,7 +18,7 @@ static bool is_modulus_of(const struct kw_token_key *key, const CK_ATTRIBUTE *at
     return len == key->public.modulus_len && memcmp(modulus, key->public.modulus, len) == 0;
 }
 
-static CK_RV check_modulus(struct kw_token *token, struct kw_session *session,
+CK_RV kw_key_check_modulus(struct kw_token *token, struct kw_session *session,
                            const struct kw_token_key *key, CK_OBJECT_HANDLE handle, bool *ret_equal)
 {
     uint8_t modulus[KW_RSA_MAX_BYTES + 1];
@@ -74,6 +74,17 @@ static void remember(struct kw_token *token, const struct kw_session *session,
     (void)pthread_mutex_unlock(&token->lock);
 }
 
+void kw_key_forget(struct kw_token *token, const struct kw_token_key *key)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    for (size_t i = 0; i < KW_FOUND_KEYS; i++) {
+        const struct kw_found_key *entry = &token->found[i];
+        if (entry->id_len == key->id_len && memcmp(entry->id, key->id, key->id_len) == 0)
+            token->found[i].used = false;
+    }
+    (void)pthread_mutex_unlock(&token->lock);
+}
+
 static enum kw_status not_found(const struct kw_token *token, struct kw_session *session,
                                 const struct kw_token_key *key, size_t same_id,
                                 struct kw_error *err)
@@ -114,7 +125,7 @@ static enum kw_status search(struct kw_token *token, struct kw_session *session,
         return status;
     bool found = false;
     for (size_t i = 0; i < count && !found; i++) {
-        CK_RV rv = check_modulus(token, session, key, handles[i], &found);
+        CK_RV rv = kw_key_check_modulus(token, session, key, handles[i], &found);
         if (rv != CKR_OK) {
             status = kw_session_fail(token, session, rv, "read a key's modulus", err);
             break;
@@ -135,7 +146,7 @@ enum kw_status kw_key_handle(struct kw_token *token, struct kw_session *session,
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
     if (recall(token, session, key, &handle)) {
         bool equal = !check;
-        CK_RV rv = check ? check_modulus(token, session, key, handle, &equal) : CKR_OK;
+        CK_RV rv = check ? kw_key_check_modulus(token, session, key, handle, &equal) : CKR_OK;
         if (rv != CKR_OK)
             return kw_session_fail(token, session, rv, "read a key's modulus", err);
         if (equal) {

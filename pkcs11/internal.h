@@ -130,7 +130,8 @@ struct kw_token {
     bool shows_login; /* C_GetSessionInfo tells of a login, so it tells of its loss too */
     CK_SESSION_HANDLE *idle;
     size_t idle_count;
-    size_t open_count; /* idle and in use, without the anchor */
+    size_t open_count; /* idle and in use, without the anchor and what is read-write */
+    size_t rw_count;
     size_t max_sessions;
     struct kw_secret *pin;
     bool pin_accepted; /* it logged in at least once */
@@ -138,6 +139,7 @@ struct kw_token {
     struct kw_found_key found[KW_FOUND_KEYS];
     size_t next_found;
     enum kw_rung first_rung[KW_WRAP_ALG_COUNT]; /* what worked last */
+    struct kw_throwaway *trial; /* for trying out transfers; NULL until it is needed */
 };
 
 /* A session in use by one thread. Whoever sees a call in it fail notes that in `failure`: the
@@ -153,6 +155,10 @@ typedef enum kw_status (*kw_session_fn)(struct kw_token *token, struct kw_sessio
  * session, the login, the handle or the token was lost, reconnects and calls it once more. */
 enum kw_status kw_token_with_session(struct kw_token *token, kw_session_fn work, void *context,
                                      struct kw_error *err);
+/* The same with a read-write session of its own, which is closed afterwards and takes no place in
+ * the pool. */
+enum kw_status kw_token_with_rw_session(struct kw_token *token, kw_session_fn work, void *context,
+                                        struct kw_error *err);
 /* "the token "t1" failed to do <what>" with the name of `rv`, which goes to session->failure. */
 enum kw_status kw_session_fail(struct kw_token *token, struct kw_session *session, CK_RV rv,
                                const char *what, struct kw_error *err);
@@ -183,6 +189,9 @@ enum kw_status kw_pool_take(struct kw_token *token, struct kw_session *ret_sessi
 void kw_pool_give_back(struct kw_token *token, struct kw_session *session);
 /* Closes the idle sessions. Under the lock. */
 void kw_pool_close_idle(struct kw_token *token);
+enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_session,
+                               struct kw_error *err);
+void kw_pool_close_rw(struct kw_token *token, const struct kw_session *session);
 
 /* ---- attributes and searches: attributes.c ---- */
 
@@ -210,5 +219,107 @@ enum kw_status kw_objects_find(struct kw_token *token, struct kw_session *sessio
 enum kw_status kw_key_handle(struct kw_token *token, struct kw_session *session,
                              const struct kw_token_key *key, bool check,
                              CK_OBJECT_HANDLE *ret_handle, struct kw_error *err);
+/* Keys of this id are gone: should one come back, with the same modulus too, its handle is another
+ * one, and the old one may be the handle of anything. */
+void kw_key_forget(struct kw_token *token, const struct kw_token_key *key);
+/* Whether the object has the key's modulus. Fails only where kw_rv_recoverable. */
+CK_RV kw_key_check_modulus(struct kw_token *token, struct kw_session *session,
+                           const struct kw_token_key *key, CK_OBJECT_HANDLE handle,
+                           bool *ret_equal);
+
+/* ---- reading a key: objects.c ---- */
+
+/* Of either half, into a zeroed struct; what the half does not tell is left alone. Fails only where
+ * kw_rv_recoverable. */
+CK_RV kw_key_read(struct kw_token *token, struct kw_session *session, CK_OBJECT_HANDLE object,
+                  struct kw_token_key *key);
+/* Dates and exponent from the public half, where the private one does not tell them. */
+void kw_key_add_public(struct kw_token_key *key, const struct kw_token_key *public);
+/* CKA_START_DATE or CKA_END_DATE as "2026-10-05"; `out` is left alone where there is no date. */
+void kw_date_set(char out[11], const CK_ATTRIBUTE *attribute);
+
+/* ---- what a new key is to be: make_plan.c ---- */
+
+/* KW_USAGE. The size is looked at where the token makes the key. */
+enum kw_status kw_plan_check(const struct kw_key_plan *plan, bool check_bits, struct kw_error *err);
+enum kw_status kw_plan_check_label(const char *label, struct kw_error *err);
+/* Each NULL, "" or a date; not the second before the first. */
+enum kw_status kw_plan_check_dates(const char *not_before, const char *expires,
+                                   struct kw_error *err);
+
+/* Attributes for the token. They point into the struct and to what was added, so it is not copied.
+ */
+#define KW_TEMPLATE_MAX 32
+struct kw_template {
+    CK_ATTRIBUTE items[KW_TEMPLATE_MAX];
+    CK_ULONG count;
+    CK_CHAR dates[2][8];
+    size_t date_count;
+};
+void kw_template_add(struct kw_template *template, CK_ATTRIBUTE_TYPE type, const void *value,
+                     size_t len);
+void kw_template_add_bool(struct kw_template *template, CK_ATTRIBUTE_TYPE type, bool value);
+/* "2026-10-05", or "" for an empty one; at most two in a template. */
+void kw_template_add_date(struct kw_template *template, CK_ATTRIBUTE_TYPE type, const char *date);
+/* Adds what the plan says of a half: where it is stored, its usage, label, id and dates; not its
+ * class, key type and numbers. */
+void kw_template_add_private(struct kw_template *template, const struct kw_key_plan *plan);
+void kw_template_add_public(struct kw_template *template, const struct kw_key_plan *plan);
+/* CKA_CLASS and CKA_KEY_TYPE. */
+void kw_template_add_rsa_class(struct kw_template *template, CK_OBJECT_CLASS class);
+
+/* ---- making a key: make.c ---- */
+
+/* Makes the objects of a new key in a read-write session and ends with kw_pair_check or
+ * kw_key_complete, which fill *ret_key. May be called a second time after the session was lost;
+ * what the first time made is gone then. */
+typedef enum kw_status (*kw_create_fn)(struct kw_token *token, struct kw_session *session,
+                                       const struct kw_key_plan *plan, void *context,
+                                       struct kw_token_key *ret_key, struct kw_error *err);
+/* Whatever makes a key goes through here: refuses an id that is taken (KW_EXISTS), calls `create`,
+ * and after a failure removes every half that has the id, be it in another session. The plan was
+ * checked. */
+enum kw_status kw_pair_make(struct kw_token *token, const struct kw_key_plan *plan,
+                            kw_create_fn create, void *context, struct kw_token_key *ret_key,
+                            struct kw_error *err);
+/* Compares both halves with the plan and fills *ret_key. `bits` 0: of any size that is used here.
+ */
+enum kw_status kw_pair_check(struct kw_token *token, struct kw_session *session,
+                             CK_OBJECT_HANDLE private_handle, CK_OBJECT_HANDLE public_handle,
+                             const struct kw_key_plan *plan, unsigned bits,
+                             struct kw_token_key *ret_key, struct kw_error *err);
+/* Creates the public half of a new private key from what that tells, and checks both; destroys both
+ * after a failure, as far as the session still can: kw_pair_make sees to the rest. */
+enum kw_status kw_key_complete(struct kw_token *token, struct kw_session *session,
+                               CK_OBJECT_HANDLE private_handle, const struct kw_key_plan *plan,
+                               struct kw_token_key *ret_key, struct kw_error *err);
+/* C_CreateObject of the public half. */
+enum kw_status kw_public_create(struct kw_token *token, struct kw_session *session,
+                                const struct kw_key_plan *plan, const struct kw_rsa_public *numbers,
+                                CK_OBJECT_HANDLE *ret_handle, struct kw_error *err);
+/* Whether the token does not do such a thing, and did nothing. */
+bool kw_make_refused(CK_RV rv);
+/* KW_KEY_UNUSABLE where kw_make_refused, else kw_session_fail. */
+enum kw_status kw_make_fail(struct kw_token *token, struct kw_session *session, CK_RV rv,
+                            const char *what, struct kw_error *err);
+
+/* ---- both halves of a key: make_halves.c ---- */
+
+/* The RSA keys of a class that have the key's id, and its modulus unless modulus_len is 0. The
+ * caller frees *ret_handles with free(). */
+enum kw_status kw_halves_find(struct kw_token *token, struct kw_session *session,
+                              CK_OBJECT_CLASS class, const struct kw_token_key *key,
+                              CK_OBJECT_HANDLE **ret_handles, size_t *ret_count,
+                              struct kw_error *err);
+/* Destroys them, private ones first; adds their number to *count. */
+enum kw_status kw_halves_destroy(struct kw_token *token, struct kw_session *session,
+                                 const struct kw_token_key *key, size_t *count,
+                                 struct kw_error *err);
+/* Whether the dates are what was asked for (NULL: not asked): every half (CK_INVALID_HANDLE: none)
+ * that tells a date tells that one, and one of them does tell it. Fails only where
+ * kw_rv_recoverable. */
+CK_RV kw_halves_check_dates(struct kw_token *token, struct kw_session *session,
+                            const CK_OBJECT_HANDLE handles[2], const char *not_before,
+                            const char *expires, bool *ret_equal);
 
 #endif

@@ -20,7 +20,7 @@ static bool all_digits(const CK_CHAR *text, size_t len)
 }
 
 /* CK_DATE is "YYYYMMDD"; empty, zero or blank means that there is none. */
-static void set_date(char out[11], const CK_ATTRIBUTE *attribute)
+void kw_date_set(char out[11], const CK_ATTRIBUTE *attribute)
 {
     const CK_CHAR *text = attribute->pValue;
     if (attribute->ulValueLen != 8 || !all_digits(text, 8) || memcmp(text, "0000", 4) == 0)
@@ -87,13 +87,13 @@ static CK_RV read_dates(struct kw_token *token, struct kw_session *session, CK_O
         kw_attributes_read(token->functions, session, object, attributes, KW_COUNT(attributes));
     if (rv != CKR_OK)
         return rv;
-    set_date(key->not_before, &attributes[0]);
-    set_date(key->expires, &attributes[1]);
+    kw_date_set(key->not_before, &attributes[0]);
+    kw_date_set(key->expires, &attributes[1]);
     return CKR_OK;
 }
 
-static CK_RV read_key(struct kw_token *token, struct kw_session *session, CK_OBJECT_HANDLE object,
-                      struct kw_token_key *key)
+CK_RV kw_key_read(struct kw_token *token, struct kw_session *session, CK_OBJECT_HANDLE object,
+                  struct kw_token_key *key)
 {
     uint8_t id[KW_KEY_ID_MAX], modulus[KW_RSA_MAX_BYTES + 1], exponent[16];
     char label[KW_KEY_LABEL_MAX];
@@ -148,7 +148,7 @@ static bool lacks_something(const struct kw_token_key *key)
            (!key->not_before[0] || !key->expires[0] || !key->public.exponent_len);
 }
 
-static void add_public(struct kw_token_key *key, const struct kw_token_key *public)
+void kw_key_add_public(struct kw_token_key *key, const struct kw_token_key *public)
 {
     if (!key->not_before[0])
         memcpy(key->not_before, public->not_before, sizeof(key->not_before));
@@ -183,7 +183,7 @@ static CK_RV use_public_key(struct kw_token *token, struct kw_session *session,
         return CKR_OK;
     rv = read_dates(token, session, object, &public);
     if (rv == CKR_OK)
-        add_public(*hit, &public);
+        kw_key_add_public(*hit, &public);
     return rv;
 }
 
@@ -247,7 +247,7 @@ static enum kw_status read_keys(struct kw_token *token, struct kw_session *sessi
         return kw_fail_memory(err);
     enum kw_status status = KW_OK;
     for (size_t i = 0; i < count && !status; i++) {
-        CK_RV rv = read_key(token, session, handles[i], &keys[i]);
+        CK_RV rv = kw_key_read(token, session, handles[i], &keys[i]);
         if (rv != CKR_OK)
             status = kw_session_fail(token, session, rv, "read a key", err);
     }

@@ -1,5 +1,5 @@
-/* Sessions: at most so many at a time, read-only, each used by one thread, closed after a failure.
- */
+/* Sessions: at most so many at a time, read-only, each used by one thread, closed after a failure;
+ * and read-write ones, each for one call. */
 #include "internal.h"
 
 void kw_pool_close_idle(struct kw_token *token)
@@ -90,5 +90,51 @@ void kw_pool_give_back(struct kw_token *token, struct kw_session *session)
         token->open_count--;
     }
     (void)pthread_cond_signal(&token->session_freed);
+    (void)pthread_mutex_unlock(&token->lock);
+}
+
+/* ---- read-write sessions ---- */
+
+/* Under the lock, which is let go of while the token works. */
+static CK_RV open_rw(struct kw_token *token, struct kw_session *session)
+{
+    CK_SLOT_ID slot = token->slot;
+    (void)pthread_mutex_unlock(&token->lock);
+    CK_RV rv = token->functions->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL,
+                                               NULL, &session->handle);
+    (void)pthread_mutex_lock(&token->lock);
+    return rv;
+}
+
+enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_session,
+                               struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    enum kw_status status = token->connected ? KW_OK : kw_token_connect(token, err);
+    if (!status) {
+        ret_session->epoch = token->epoch;
+        token->rw_count++;
+        CK_RV rv = open_rw(token, ret_session);
+        if (kw_rv_meaning(rv) == KW_RV_SESSION_COUNT && token->idle_count > 0) {
+            kw_pool_close_idle(token);
+            rv = open_rw(token, ret_session);
+        }
+        if (rv != CKR_OK) {
+            token->rw_count--;
+            status =
+                kw_rv_meaning(rv) == KW_RV_SESSION_COUNT
+                    ? no_session(token, rv, err)
+                    : kw_session_fail(token, ret_session, rv, "open a read-write session", err);
+        }
+    }
+    (void)pthread_mutex_unlock(&token->lock);
+    return status;
+}
+
+void kw_pool_close_rw(struct kw_token *token, const struct kw_session *session)
+{
+    (void)token->functions->C_CloseSession(session->handle);
+    (void)pthread_mutex_lock(&token->lock);
+    token->rw_count--;
     (void)pthread_mutex_unlock(&token->lock);
 }

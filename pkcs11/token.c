@@ -85,7 +85,7 @@ static bool revive_module(struct kw_token *token, const struct kw_error *failure
         return false;
     if (kw_rv_meaning(failure->ck_rv) == KW_RV_NOT_INITIALIZED)
         return kw_module_revive(token->module);
-    return token->open_count == 0 && kw_module_restart(token->module);
+    return token->open_count == 0 && token->rw_count == 0 && kw_module_restart(token->module);
 }
 
 enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err)
@@ -128,16 +128,20 @@ enum kw_status kw_session_check_login(struct kw_token *token, struct kw_session 
 }
 
 /* *ret_session tells the caller what was lost, after a failure. */
-static enum kw_status run_once(struct kw_token *token, kw_session_fn work, void *context,
+static enum kw_status run_once(struct kw_token *token, bool rw, kw_session_fn work, void *context,
                                struct kw_session *ret_session, struct kw_error *err)
 {
     struct kw_session session = {.failure = CKR_OK};
-    enum kw_status status = kw_pool_take(token, &session, err);
+    enum kw_status status =
+        rw ? kw_pool_open_rw(token, &session, err) : kw_pool_take(token, &session, err);
     if (!status) {
         status = work(token, &session, context, err);
         if (status && !kw_rv_recoverable(session.failure) && lost_login(token, &session))
             session.failure = CKR_USER_NOT_LOGGED_IN;
-        kw_pool_give_back(token, &session);
+        if (rw)
+            kw_pool_close_rw(token, &session);
+        else
+            kw_pool_give_back(token, &session);
     }
     *ret_session = session;
     return status;
@@ -155,16 +159,16 @@ static void give_up_anchor(struct kw_token *token, const struct kw_session *sess
     (void)pthread_mutex_unlock(&token->lock);
 }
 
-enum kw_status kw_token_with_session(struct kw_token *token, kw_session_fn work, void *context,
-                                     struct kw_error *err)
+static enum kw_status with_session(struct kw_token *token, bool rw, kw_session_fn work,
+                                   void *context, struct kw_error *err)
 {
     struct kw_error failure = {.status = KW_OK};
     struct kw_session session;
-    enum kw_status status = run_once(token, work, context, &session, &failure);
+    enum kw_status status = run_once(token, rw, work, context, &session, &failure);
     if (status && kw_rv_recoverable(session.failure)) {
         status = reconnect(token, session.epoch, &failure);
         if (!status) {
-            status = run_once(token, work, context, &session, &failure);
+            status = run_once(token, rw, work, context, &session, &failure);
             if (status)
                 give_up_anchor(token, &session);
         }
@@ -172,6 +176,18 @@ enum kw_status kw_token_with_session(struct kw_token *token, kw_session_fn work,
     if (status && err)
         *err = failure;
     return status;
+}
+
+enum kw_status kw_token_with_session(struct kw_token *token, kw_session_fn work, void *context,
+                                     struct kw_error *err)
+{
+    return with_session(token, false, work, context, err);
+}
+
+enum kw_status kw_token_with_rw_session(struct kw_token *token, kw_session_fn work, void *context,
+                                        struct kw_error *err)
+{
+    return with_session(token, true, work, context, err);
 }
 
 /* ---- opening ---- */
@@ -257,6 +273,7 @@ void kw_token_free(struct kw_token *token)
     }
     kw_module_put(token->module);
     kw_secret_free(token->pin);
+    kw_throwaway_free(token->trial);
     (void)pthread_cond_destroy(&token->session_freed);
     (void)pthread_mutex_destroy(&token->lock);
     free(token->idle);

@@ -1,8 +1,10 @@
-/* pkcs11: tokens, reached through Cryptoki (PKCS#11 2.40). The only code that calls it.
+/* pkcs11: tokens, reached through Cryptoki (PKCS#11 2.40). The only code that
+ * calls it.
  *
- * A kw_token may be shared by threads. It logs in once, keeps a bounded pool of sessions, and finds
- * its way back after a lost session or login: reopen, log in again, find the key again by id, check
- * its modulus. Handles never leave this floor. Modules are loaded once per process and shared. */
+ * A kw_token may be shared by threads. It logs in once, keeps a bounded pool of
+ * sessions, and finds its way back after a lost session or login: reopen, log
+ * in again, find the key again by id, check its modulus. Handles never leave
+ * this floor. Modules are loaded once per process and shared. */
 #ifndef KW_TOKEN_H
 #define KW_TOKEN_H
 
@@ -11,24 +13,28 @@
 
 /* ---- pkcs11: URIs, RFC 7512: uri.c ---- */
 
-/* What a URI says of a token, a key and the way to them. Strings are NULL where it says nothing. */
+/* What a URI says of a token, a key and the way to them. Strings are NULL where
+ * it says nothing. */
 struct kw_uri;
 
-/* Stricter than the parsers of others: an attribute that occurs twice, is unknown, holds white
- * space or stands on the wrong side of "?" is KW_CONFIG, as are slot-id and slot-description
- * (slot numbers change when a reader or a module is added) and module-path that is not absolute. */
+/* Stricter than the parsers of others: an attribute that occurs twice, is
+ * unknown, holds white space or stands on the wrong side of "?" is KW_CONFIG,
+ * as are slot-id and slot-description (slot numbers change when a reader or a
+ * module is added) and module-path that is not absolute. */
 enum kw_status kw_uri_parse(const char *text, struct kw_uri **ret_uri, struct kw_error *err);
 void kw_uri_free(struct kw_uri *uri);
 bool kw_is_uri(const char *text);
-/* Absolute path of the module: module-path as it is, module-name looked up as NAME.so and
- * libNAME.so in p11-kit's module folder; NULL if the URI has neither or no such file is there. */
+/* Absolute path of the module: module-path as it is, module-name looked up as
+ * NAME.so and libNAME.so in p11-kit's module folder; NULL if the URI has
+ * neither or no such file is there. */
 const char *kw_uri_module(const struct kw_uri *uri);
 const char *kw_uri_pin_source(const struct kw_uri *uri);
 /* The PIN itself, where the URI holds one; owned by the URI. */
 const struct kw_secret *kw_uri_pin_value(const struct kw_uri *uri);
 /* Whether the URI names a key (object or id), or only a token. */
 bool kw_uri_names_key(const struct kw_uri *uri);
-/* The URI without PIN, PIN source and module, for messages and reports; owned by the URI. */
+/* The URI without PIN, PIN source and module, for messages and reports; owned
+ * by the URI. */
 const char *kw_uri_public_text(const struct kw_uri *uri);
 
 /* ---- tokens: module.c, slots.c ---- */
@@ -48,15 +54,15 @@ struct kw_token_info {
     bool write_protected;
 };
 
-/* Every token that the module shows now and `uri` (NULL: any) matches, without logging in. The
- * caller frees *ret_infos with free(). */
+/* Every token that the module shows now and `uri` (NULL: any) matches, without
+ * logging in. The caller frees *ret_infos with free(). */
 enum kw_status kw_token_list(const char *module, const char *init_args, const struct kw_uri *uri,
                              struct kw_token_info **ret_infos, size_t *ret_count,
                              struct kw_error *err);
 
-/* Called at most once per token and login, and again only after a login was lost; gives the PIN
- * that the token then owns. KW_PIN_MISSING where there is none. Never called again after the token
- * refused a PIN. */
+/* Called at most once per token and login, and again only after a login was
+ * lost; gives the PIN that the token then owns. KW_PIN_MISSING where there is
+ * none. Never called again after the token refused a PIN. */
 typedef enum kw_status (*kw_pin_fn)(void *context, const struct kw_token_info *token,
                                     struct kw_secret **ret_pin, struct kw_error *err);
 
@@ -69,28 +75,30 @@ struct kw_token_options {
     void *pin_context;
 };
 struct kw_token;
-/* Loads the module, finds the one token, opens a session and logs in. KW_MODULE,
- * KW_TOKEN_NOT_FOUND (the message lists what is there), KW_PIN_*, KW_TOKEN. `crypto` must outlive
- * the token. */
+/* Loads the module, finds the one token, opens a session and logs in.
+ * KW_MODULE, KW_TOKEN_NOT_FOUND (the message lists what is there), KW_PIN_*,
+ * KW_TOKEN. `crypto` must outlive the token. */
 enum kw_status kw_token_open(struct kw_crypto *crypto, const struct kw_token_options *options,
                              struct kw_token **ret_token, struct kw_error *err);
 void kw_token_free(struct kw_token *token);
 const struct kw_token_info *kw_token_info(const struct kw_token *token);
-/* Whether what the URI says of a token, if anything, is true of this one, and its module, if it
- * names one, is this one's. */
+/* Whether what the URI says of a token, if anything, is true of this one, and
+ * its module, if it names one, is this one's. */
 bool kw_token_answers_to(const struct kw_token *token, const struct kw_uri *uri);
 
 /* ---- keys: objects.c ---- */
 
 #define KW_KEY_ID_MAX    255
 #define KW_KEY_LABEL_MAX 255
-/* A private key's attributes, without its handle. What the token does not tell is false, 0 or "".
+/* A private key's attributes, without its handle. What the token does not tell
+ * is false, 0 or "".
  */
 struct kw_token_key {
     uint8_t id[KW_KEY_ID_MAX]; /* CKA_ID: the key version */
     size_t id_len;
     char label[KW_KEY_LABEL_MAX + 1]; /* CKA_LABEL: the key's name, as it is */
-    struct kw_rsa_public public;      /* modulus_len 0 where the key is not RSA or can't be read */
+    struct kw_rsa_public public;      /* modulus_len 0 where the key is not RSA or
+                                         can't be read */
     char not_before[11];              /* CKA_START_DATE as "2026-10-05", or "" */
     char expires[11];                 /* CKA_END_DATE: the last day on which it is valid, or "" */
     bool decrypt;                     /* CKA_DECRYPT */
@@ -101,9 +109,9 @@ struct kw_token_key {
     bool local; /* made on the token */
     bool always_authenticate;
 };
-/* All RSA private keys of the token, at most KW_TOKEN_KEYS_MAX, read in one search. Dates that the
- * token does not give on the private key are read from its public one. The caller frees *ret_keys
- * with free(). */
+/* All RSA private keys of the token, at most KW_TOKEN_KEYS_MAX, read in one
+ * search. Dates that the token does not give on the private key are read from
+ * its public one. The caller frees *ret_keys with free(). */
 #define KW_TOKEN_KEYS_MAX 65536
 enum kw_status kw_token_keys(struct kw_token *token, struct kw_token_key **ret_keys,
                              size_t *ret_count, struct kw_error *err);
@@ -112,12 +120,105 @@ bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key
 
 /* ---- using them: decrypt.c ---- */
 
-/* Decrypts `wrapped`, as long as the key's modulus, with the token's own mechanism; OAEP with a
- * hash that the token lacks falls back to raw RSA on the token and the padding check on the host.
- * KW_KEY_UNWRAP: it did not decrypt; one message for every cause, the CK_RV is in err->ck_rv.
- * KW_KEY_UNUSABLE: neither way is open, the message says why. KW_TOKEN and KW_PIN_*: the token. */
+/* Decrypts `wrapped`, as long as the key's modulus, with the token's own
+ * mechanism; OAEP with a hash that the token lacks falls back to raw RSA on the
+ * token and the padding check on the host. KW_KEY_UNWRAP: it did not decrypt;
+ * one message for every cause, the CK_RV is in err->ck_rv. KW_KEY_UNUSABLE:
+ * neither way is open, the message says why. KW_TOKEN and KW_PIN_*: the token.
+ */
 enum kw_status kw_token_decrypt(struct kw_token *token, const struct kw_token_key *key,
                                 enum kw_wrap_alg alg, const uint8_t *wrapped, size_t wrapped_len,
                                 struct kw_secret **ret_secret, struct kw_error *err);
+
+/* ---- making and changing keys: make.c ---- */
+
+/* What a new RSA key pair is to be. Both halves stay on the token and bear the
+ * same label, id and dates. The private half is private and sensitive, and not
+ * extractable unless that is asked for by name; it may decrypt and unwrap and
+ * nothing else, the public half encrypt and wrap. */
+struct kw_key_plan {
+    const char *label;
+    const uint8_t *id;
+    size_t id_len;
+    unsigned bits;          /* 2048, 3072 or 4096; not looked at where the key comes from
+                               outside */
+    const char *not_before; /* "2026-10-05" or "" */
+    const char *expires;    /* "2027-10-05", the last day on which it is valid, or "" */
+    bool extractable;       /* a source for BYOK */
+};
+/* Makes the pair on the token: both halves or, after a failure, none. What the
+ * token made is read back and compared with the plan before it is called a
+ * success. KW_KEY_UNUSABLE where the token can't make such a key, KW_TOKEN. */
+enum kw_status kw_token_make_key(struct kw_token *token, const struct kw_key_plan *plan,
+                                 struct kw_token_key *ret_key, struct kw_error *err);
+/* Puts a private key from outside on the token (PKCS#8 DER, RFC 5208, RSA),
+ * with its public half: both or none. */
+enum kw_status kw_token_import_key(struct kw_token *token, const struct kw_key_plan *plan,
+                                   const struct kw_secret *pkcs8, struct kw_token_key *ret_key,
+                                   struct kw_error *err);
+/* Changes both halves; NULL leaves a thing as it is, "" takes a date away. */
+struct kw_key_change {
+    const char *label;
+    const char *not_before;
+    const char *expires;
+};
+enum kw_status kw_token_change_key(struct kw_token *token, const struct kw_token_key *key,
+                                   const struct kw_key_change *change, struct kw_token_key *ret_key,
+                                   struct kw_error *err);
+/* Both halves. A half that is gone already is no failure. */
+enum kw_status kw_token_destroy_key(struct kw_token *token, const struct kw_token_key *key,
+                                    struct kw_error *err);
+
+/* ---- private keys in transfer: transfer.c, transfer_out.c, transfer_in.c ---- */
+
+/* At most: RSA-OAEP of a 4096-bit KEK and RFC 5649 of the PKCS#8 of an RSA-4096 key. */
+#define KW_TRANSFER_MAX (KW_RSA_MAX_BYTES + 4096)
+/* Whether so many bytes may be an RSA key of 2048 to 4096 bits, wrapped for a KEK whose modulus has
+ * `kek_len` bytes. */
+bool kw_transfer_fits(size_t kek_len, size_t wrapped_len);
+/* The key, wrapped for `kek` as CKM_RSA_AES_KEY_WRAP has it (PKCS#11 2.40 current mechanisms,
+ * section 2.1.21): RSAES-OAEP (SHA-1, MGF1 with SHA-1) of a fresh AES-256 key, then RFC 5649 under
+ * it of the key's PKCS#8. By that mechanism where the token has it; else in two parts, with an AES
+ * key that is made on the token and gone afterwards. The key is never in clear outside of the
+ * token. Appended to *ret_wrapped, which may hold KW_TRANSFER_MAX. *ret_mechanism names the way,
+ * such as "CKM_RSA_AES_KEY_WRAP" or "CKM_RSA_PKCS_OAEP and CKM_AES_KEY_WRAP_KWP"; static memory.
+ * KW_KEY_UNUSABLE: the key is not extractable, or the token has no RFC 5649 that passes the
+ * known-answer test.
+ *
+ * Some tokens (SoftHSM 2.6) add zero bytes to the PKCS#8 up to a multiple of 8 before they wrap it,
+ * and its length, which RFC 5649 keeps in its first block, is then the one with them. Nothing can
+ * be done about that without the key in clear: the length goes into every round of the cipher.
+ * Readers that take PKCS#8 by its own length don't mind; strict ones refuse what is after its end.
+ * The known-answer test shows it, and kw_wrap_adds_zeros tells it of *ret_mechanism. */
+enum kw_status kw_token_wrap_key(struct kw_token *token, const struct kw_token_key *key,
+                                 const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
+                                 const char **ret_mechanism, struct kw_error *err);
+bool kw_wrap_adds_zeros(const char *mechanism);
+/* The other way: `wrapped` for the KEK on this token becomes a key pair as planned, both halves or
+ * none, without being in clear outside of the token. Whether the token can do this is tried out
+ * first with a key without worth; KW_KEY_UNUSABLE where it can't. KW_KEY_UNWRAP with one message
+ * for every cause in what was wrapped, KW_METADATA for a length that can't be, KW_EXISTS where the
+ * id is taken. */
+enum kw_status kw_token_unwrap_key(struct kw_token *token, const struct kw_token_key *kek,
+                                   const uint8_t *wrapped, size_t wrapped_len,
+                                   const struct kw_key_plan *plan, struct kw_token_key *ret_key,
+                                   struct kw_error *err);
+
+/* ---- probing: probe.c ---- */
+
+/* What the token really does, tried out: its list of mechanisms is not asked. */
+enum kw_probe_answer { KW_PROBE_UNKNOWN, KW_PROBE_YES, KW_PROBE_NO };
+struct kw_probe_result {
+    const char *name; /* short and lasting, for programs; static memory */
+    const char *what; /* what was asked, for people; static memory */
+    enum kw_probe_answer answer;
+    unsigned long number; /* of what was counted, or 0 */
+    char details[160];    /* how, or why not; "" where there is no more to say */
+};
+#define KW_PROBES_MAX 32
+/* With key pairs and other objects of sessions of its own, which are destroyed. Takes seconds. What
+ * the token does not do is no failure, but an answer. KW_TOKEN where it was lost on the way. */
+enum kw_status kw_token_probe(struct kw_token *token, struct kw_probe_result results[KW_PROBES_MAX],
+                              size_t *ret_count, struct kw_error *err);
 
 #endif

@@ -49,6 +49,9 @@ size_t kw_rsa_bits(const struct kw_rsa_public *key);
 enum kw_status kw_rsa_public_from_pem(struct kw_crypto *crypto, const void *pem, size_t len,
                                       const char *what, struct kw_rsa_public *ret_key,
                                       struct kw_error *err);
+/* SubjectPublicKeyInfo in PEM, appended to *ret_pem. */
+enum kw_status kw_rsa_public_to_pem(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                                    struct kw_buffer *ret_pem, struct kw_error *err);
 /* Encrypts `secret` to `key`; `out` has at least modulus_len bytes, which is what is written. */
 enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public *key,
                            enum kw_wrap_alg alg, const struct kw_secret *secret, uint8_t *out,
@@ -60,6 +63,30 @@ enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public 
 enum kw_status kw_oaep_decode(struct kw_crypto *crypto, enum kw_wrap_alg alg,
                               const struct kw_secret *encoded, struct kw_secret **ret_secret,
                               struct kw_error *err);
+
+/* ---- RSA private keys from outside: pkcs8.c ---- */
+
+enum kw_rsa_number {
+    KW_RSA_MODULUS,
+    KW_RSA_PUBLIC_EXPONENT,
+    KW_RSA_PRIVATE_EXPONENT,
+    KW_RSA_PRIME_1,
+    KW_RSA_PRIME_2,
+    KW_RSA_EXPONENT_1,
+    KW_RSA_EXPONENT_2,
+    KW_RSA_COEFFICIENT,
+    KW_RSA_NUMBERS
+};
+/* RFC 8017 appendix A.1.2: big-endian, without leading zeros. Zeroed, it is empty. */
+struct kw_rsa_private {
+    struct kw_secret *numbers[KW_RSA_NUMBERS];
+};
+/* Reads PKCS#8 DER (RFC 5208, RFC 5958), not encrypted; up to 7 zero bytes may follow it, as some
+ * tokens leave them after unwrapping. KW_KEY_UNUSABLE where it is none, is not RSA of two primes
+ * and 2048 to 4096 bits, or where the numbers don't belong together. */
+enum kw_status kw_rsa_private_from_pkcs8(struct kw_crypto *crypto, const struct kw_secret *pkcs8,
+                                         struct kw_rsa_private *ret_key, struct kw_error *err);
+void kw_rsa_private_cleanup(struct kw_rsa_private *key);
 
 /* ---- AES-256-CBC with PKCS#7 padding, in place: cbc.c ---- */
 
@@ -95,5 +122,35 @@ enum kw_status kw_digest_finish(struct kw_digest *digest, uint8_t out[KW_SHA256_
 /* start, update and finish at once. */
 enum kw_status kw_sha256(struct kw_crypto *crypto, const void *data, size_t len,
                          uint8_t out[KW_SHA256_SIZE], struct kw_error *err);
+
+/* ---- AES key wrap with padding, RFC 5649: kwp.c ---- */
+
+/* What wrapping `len` bytes gives. */
+#define KW_KWP_SIZE(len) (((len) + 7) / 8 * 8 + 8)
+/* NIST SP 800-38F KWP. `kek` has 32 bytes, `secret` at least one; appended to *ret_wrapped. */
+enum kw_status kw_kwp_wrap(struct kw_crypto *crypto, const struct kw_secret *kek,
+                           const struct kw_secret *secret, struct kw_buffer *ret_wrapped,
+                           struct kw_error *err);
+/* KW_KEY_UNWRAP with one message for every fault of `wrapped`. */
+enum kw_status kw_kwp_unwrap(struct kw_crypto *crypto, const struct kw_secret *kek,
+                             const uint8_t *wrapped, size_t wrapped_len,
+                             struct kw_secret **ret_secret, struct kw_error *err);
+
+/* ---- an RSA-2048 key pair that guards nothing: throwaway.c ---- */
+
+/* For trying out what a token does with a key, where both halves must be known; a key of any worth
+ * is never made on the host. May be shared by threads. `crypto` must outlive it. */
+struct kw_throwaway;
+enum kw_status kw_throwaway_new(struct kw_crypto *crypto, struct kw_throwaway **ret_key,
+                                struct kw_error *err);
+void kw_throwaway_free(struct kw_throwaway *key);
+const struct kw_rsa_public *kw_throwaway_public(const struct kw_throwaway *key);
+/* PKCS#8 DER, RFC 5208. */
+enum kw_status kw_throwaway_pkcs8(const struct kw_throwaway *key, struct kw_secret **ret_pkcs8,
+                                  struct kw_error *err);
+/* RSAES-OAEP with SHA-1, as KW_RSA_OAEP. KW_KEY_UNWRAP. */
+enum kw_status kw_throwaway_unwrap(const struct kw_throwaway *key, const uint8_t *wrapped,
+                                   size_t wrapped_len, struct kw_secret **ret_secret,
+                                   struct kw_error *err);
 
 #endif

@@ -257,3 +257,22 @@ enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public 
     EVP_PKEY_free(pkey);
     return status;
 }
+
+enum kw_status kw_rsa_public_to_pem(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                                    struct kw_buffer *ret_pem, struct kw_error *err)
+{
+    EVP_PKEY *pkey = import_public(crypto, key);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    long len = 0;
+    enum kw_status status;
+    if (pkey && bio && PEM_write_bio_PUBKEY(bio, pkey) == 1)
+        len = BIO_get_mem_data(bio, &text);
+    if (len > 0)
+        status = kw_buffer_append(ret_pem, text, (size_t)len, err);
+    else
+        status = kw_fail_openssl(err, KW_FAULT, "OpenSSL could not write a public key as PEM");
+    BIO_free(bio);
+    EVP_PKEY_free(pkey);
+    return status;
+}

@@ -80,6 +80,70 @@ enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_tok
 enum kw_status kw_data_key_decode(const struct kw_secret *unwrapped, struct kw_secret **ret_key,
                                   struct kw_error *err);
 
+/* ---- the life of keys: life.c ---- */
+
+/* These change the token and not what the keyring has read: kw_keyring_keys and kw_keyring_find go
+ * on giving what was there before. */
+
+/* A new key version: its CKA_ID is 16 random bytes. */
+struct kw_new_key {
+    const char *name;       /* CKA_LABEL: 1 to 127 printable characters, as in the metadata */
+    unsigned bits;          /* 2048, 3072 or 4096 */
+    const char *not_before; /* "2026-10-05" or "" */
+    const char *expires;    /* "2027-10-05" or "" */
+    bool extractable;
+};
+/* KW_EXISTS where a key has that name already: a further version is made with kw_keyring_rotate. */
+enum kw_status kw_keyring_create(struct kw_keyring *keyring, const struct kw_new_key *wanted,
+                                 struct kw_token_key *ret_key, struct kw_error *err);
+/* Makes the next version of a key that is there; the others stay as they are. `wanted->bits` 0 is
+ * as many as they have, where that is the same for all. KW_KEY_NOT_FOUND. */
+enum kw_status kw_keyring_rotate(struct kw_keyring *keyring, const struct kw_new_key *wanted,
+                                 struct kw_token_key *ret_key, struct kw_error *err);
+enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 const struct kw_key_change *change, struct kw_token_key *ret_key,
+                                 struct kw_error *err);
+
+/* The private key wrapped for `kek`, as kw_token_wrap_key says. */
+enum kw_status kw_keyring_wrap_key(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                   const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
+                                   const char **ret_mechanism, struct kw_error *err);
+/* A key that was wrapped for `kek`, a key on this token, as a new key; its version is 16 random
+ * bytes. KW_EXISTS where a key has that name already. */
+enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw_token_key *kek,
+                                     const uint8_t *wrapped, size_t wrapped_len,
+                                     const struct kw_new_key *wanted, struct kw_token_key *ret_key,
+                                     struct kw_error *err);
+
+/* ---- what a service requires of a key: rules.c ---- */
+
+enum kw_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_SERVICE_COUNT };
+/* "data-connect", "customer-key", "dataverse", "defender". */
+bool kw_service_parse(const char *name, enum kw_service *ret_service);
+
+#define KW_RULE_TEXT 160
+struct kw_rule_result {
+    const char *rule;  /* static memory, as are the next two */
+    const char *scope; /* "Key" or "Set" */
+    const char *expected;
+    char actual[KW_RULE_TEXT];
+    const char *details; /* what to do, static memory; "" where it passed */
+    bool passed;
+};
+#define KW_RULES_MAX 16
+/* Holds `key` against each rule of the service (docs/man/keyward-key.1.scd lists them). `with` is
+ * the second key, where the service wants two, or NULL, and `with_token` where it is. Returns how
+ * many results there are. */
+struct kw_rule_subject {
+    const struct kw_token_key *key;
+    const struct kw_token_info *token;
+    const struct kw_token_key *with;
+    const struct kw_token_info *with_token;
+    time_t now;
+};
+size_t kw_rules_check(enum kw_service service, const struct kw_rule_subject *subject,
+                      struct kw_rule_result results[KW_RULES_MAX]);
+
 /* ---- PINs: pin.c ---- */
 
 /* Reads a PIN from file:PATH, a bare path, fd:N, env:NAME or credential:NAME (a file in

@@ -19,6 +19,24 @@ struct kw_fault *kw_fault_control(void)
     return &fault;
 }
 
+/* Whether this call is one that fails. */
+static bool count_call(void)
+{
+    pthread_mutex_lock(&lock);
+    unsigned number = ++fault.calls, failing = fault.fail_calls ? fault.fail_calls : 1;
+    bool fails = fault.fail_at && number >= fault.fail_at && number - fault.fail_at < failing;
+    pthread_mutex_unlock(&lock);
+    return fails;
+}
+#define COUNTED(call)                                                                              \
+    do {                                                                                           \
+        bool fails = count_call();                                                                 \
+        if (fails && !fault.fail_late)                                                             \
+            return fault.fail_answer;                                                              \
+        CK_RV answer = call;                                                                       \
+        return fails ? fault.fail_answer : answer;                                                 \
+    } while (0)
+
 static CK_RV initialize(void *args)
 {
     fault.initializes++;
@@ -41,8 +59,8 @@ static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     return rv;
 }
 
-static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
-                          CK_SESSION_HANDLE *session)
+static CK_RV open_any_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
+                              CK_SESSION_HANDLE *session)
 {
     pthread_mutex_lock(&lock);
     CK_RV rv = CKR_SESSION_COUNT;
@@ -54,7 +72,13 @@ static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK
     return rv;
 }
 
-static CK_RV close_session(CK_SESSION_HANDLE session)
+static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
+                          CK_SESSION_HANDLE *session)
+{
+    COUNTED(open_any_session(slot, flags, application, notify, session));
+}
+
+static CK_RV close_any_session(CK_SESSION_HANDLE session)
 {
     pthread_mutex_lock(&lock);
     fault.sessions--;
@@ -62,6 +86,16 @@ static CK_RV close_session(CK_SESSION_HANDLE session)
     CK_RV rv = real->C_CloseSession(session);
     pthread_mutex_unlock(&lock);
     return rv;
+}
+
+static CK_RV close_session(CK_SESSION_HANDLE session)
+{
+    COUNTED(close_any_session(session));
+}
+
+static CK_RV get_session_info(CK_SESSION_HANDLE session, CK_SESSION_INFO *info)
+{
+    COUNTED(real->C_GetSessionInfo(session, info));
 }
 
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len)
@@ -81,7 +115,59 @@ static CK_RV get_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE obj
 {
     if (fault.one_attribute_only && count > 1)
         return CKR_GENERAL_ERROR;
-    return real->C_GetAttributeValue(session, object, attributes, count);
+    COUNTED(real->C_GetAttributeValue(session, object, attributes, count));
+}
+
+static CK_RV find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    COUNTED(real->C_FindObjectsInit(session, attributes, count));
+}
+
+static CK_RV find_objects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max,
+                          CK_ULONG *count)
+{
+    COUNTED(real->C_FindObjects(session, objects, max, count));
+}
+
+static CK_RV find_objects_final(CK_SESSION_HANDLE session)
+{
+    COUNTED(real->C_FindObjectsFinal(session));
+}
+
+static CK_RV create_object(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count,
+                           CK_OBJECT_HANDLE *object)
+{
+    COUNTED(real->C_CreateObject(session, attributes, count, object));
+}
+
+static CK_RV destroy_object(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
+{
+    COUNTED(real->C_DestroyObject(session, object));
+}
+
+static CK_RV set_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                                 CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    CK_OBJECT_CLASS class = CKO_DATA;
+    CK_ATTRIBUTE attribute = {CKA_CLASS, &class, sizeof(class)};
+    if (fault.no_change_of && real->C_GetAttributeValue(session, object, &attribute, 1) == CKR_OK &&
+        class == *fault.no_change_of)
+        return CKR_ATTRIBUTE_READ_ONLY;
+    COUNTED(real->C_SetAttributeValue(session, object, attributes, count));
+}
+
+static CK_RV generate_key_pair(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_ATTRIBUTE *public,
+                               CK_ULONG public_count, CK_ATTRIBUTE *private, CK_ULONG private_count,
+                               CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key)
+{
+    CK_ULONG kept = 0;
+    if (fault.generate_answer)
+        return fault.generate_answer;
+    for (CK_ULONG i = 0; fault.drop_dates && i < public_count; i++)
+        if (public[i].type != CKA_END_DATE)
+    public[kept++] = public[i];
+    COUNTED(real->C_GenerateKeyPair(session, how, public, fault.drop_dates ? kept : public_count,
+                                    private, private_count, public_key, private_key));
 }
 
 static CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJECT_HANDLE key)
@@ -150,7 +236,15 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
     list.C_GetTokenInfo = get_token_info;
     list.C_OpenSession = open_session;
     list.C_CloseSession = close_session;
+    list.C_GetSessionInfo = get_session_info;
     list.C_Login = login;
+    list.C_FindObjectsInit = find_objects_init;
+    list.C_FindObjects = find_objects;
+    list.C_FindObjectsFinal = find_objects_final;
+    list.C_CreateObject = create_object;
+    list.C_DestroyObject = destroy_object;
+    list.C_SetAttributeValue = set_attribute_value;
+    list.C_GenerateKeyPair = generate_key_pair;
     list.C_GetAttributeValue = get_attribute_value;
     list.C_DecryptInit = decrypt_init;
     list.C_Decrypt = decrypt;

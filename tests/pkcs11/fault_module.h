@@ -20,6 +20,14 @@ struct kw_fault {
     unsigned max_sessions;    /* 0: as the token has it */
     bool one_attribute_only;  /* asked for several, fails */
     bool no_tokens;           /* an empty list of slots */
+    /* Of the calls that are counted (sessions, searches, attributes, objects), numbered from 1. */
+    unsigned fail_at;    /* this one fails; 0: none */
+    unsigned fail_calls; /* and so many in all; 0: only that one */
+    bool fail_late;      /* it is done nevertheless, only the answer is lost */
+    CK_RV fail_answer;
+    CK_RV generate_answer;
+    const CK_OBJECT_CLASS *no_change_of; /* objects of this class refuse C_SetAttributeValue */
+    bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
     /* What was seen. */
     unsigned logins;
@@ -32,6 +40,7 @@ struct kw_fault {
     unsigned most_sessions;
     unsigned closes;
     unsigned initializes;
+    unsigned calls;
 };
 
 /* Exported by the module as kw_fault_control. KW_FAULT_REAL_MODULE names the real module. */

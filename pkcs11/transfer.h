@@ -1,0 +1,59 @@
+/* What wrapping and unwrapping a private key share. */
+#ifndef KW_PKCS11_TRANSFER_H
+#define KW_PKCS11_TRANSFER_H
+
+#include "internal.h"
+
+/* The ladder, best first: a mechanism that does it whole, then those that do the RFC 5649 part, or
+ * claim to: on some tokens CKM_AES_KEY_WRAP_PAD is another algorithm. */
+struct kw_transfer_way {
+    CK_MECHANISM_TYPE mechanism;
+    bool whole;
+    const char *name;
+    const char *name_with_zeros; /* the token adds zero bytes to the key before it wraps it */
+};
+#define KW_TRANSFER_WAYS 3
+extern const struct kw_transfer_way kw_transfer_ways[KW_TRANSFER_WAYS];
+
+/* A mechanism with its parameters; not to be copied. */
+struct kw_transfer_mechanism {
+    CK_MECHANISM mechanism;
+    CK_RSA_PKCS_OAEP_PARAMS oaep;
+    struct {
+        CK_ULONG aes_bits;
+        CK_RSA_PKCS_OAEP_PARAMS *oaep;
+    } whole; /* CK_RSA_AES_KEY_WRAP_PARAMS, which not every header has */
+};
+void kw_transfer_mechanism_init(struct kw_transfer_mechanism *mechanism, CK_MECHANISM_TYPE type);
+
+/* A transfer at work in one session. */
+struct kw_transfer {
+    struct kw_token *token;
+    struct kw_session *session;
+    const char *doing;           /* what is being tried, for messages: "the token failed to ..." */
+    CK_OBJECT_HANDLE objects[4]; /* session objects, destroyed by kw_transfer_clear */
+    size_t object_count;
+};
+/* Remembers a session object. */
+void kw_transfer_keep(struct kw_transfer *transfer, CK_OBJECT_HANDLE object);
+/* Where one can't be destroyed the session is closed, which destroys it too. */
+void kw_transfer_clear(struct kw_transfer *transfer);
+
+/* The token's key pair of which both halves are known, for trying out what it does. */
+enum kw_status kw_transfer_trial(struct kw_token *token, const struct kw_throwaway **ret_trial,
+                                 struct kw_error *err);
+
+/* Why a way was not open. */
+struct kw_transfer_refusal {
+    CK_RV rv;
+    const char *doing;
+};
+/* Whether the way is not open; else trying the next one is no use, and kw_transfer_fail says why.
+ */
+bool kw_transfer_refused(CK_RV rv);
+enum kw_status kw_transfer_fail(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err);
+/* The refusal that tells most: the first that is not just for want of a mechanism. */
+const struct kw_transfer_refusal *
+kw_transfer_reason(const struct kw_transfer_refusal refusals[KW_TRANSFER_WAYS]);
+
+#endif
