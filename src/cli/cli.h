@@ -32,6 +32,16 @@ struct arguments {
     const char *layout;
     const char *compress;
     const char *module;
+    const char *expires;
+    const char *not_before;
+    const char *label;
+    const char *service;
+    const char *with;
+    const char *with_token;
+    const char *bits;
+    const char *kek;
+    const char *kid;
+    const char *name;
     const char *include[MAX_GLOBS];
     size_t include_count;
     const char *exclude[MAX_GLOBS];
@@ -45,6 +55,8 @@ struct arguments {
     int quiet;
     int help;
     int version;
+    int no_expiry;
+    int exportable;
 };
 
 enum option_kind {
@@ -82,6 +94,8 @@ enum kw_status parse_global(int argc, char **argv, struct arguments *arguments, 
                             struct kw_error *err);
 void print_help(const struct subcommand *command);
 void print_overview(const struct subcommand *commands, size_t count);
+/* A script for bash, zsh or fish; false for another shell. */
+bool print_completion(const char *shell, const struct subcommand *commands, size_t count);
 
 /* Rows that several subcommands share. */
 #define FIELD(name) offsetof(struct arguments, name)
@@ -125,7 +139,16 @@ int run_inspect(const struct arguments *arguments, char **argv);
 int run_cat(const struct arguments *arguments, char **argv);
 int run_seal(const struct arguments *arguments, char **argv);
 int run_key_list(const struct arguments *arguments, char **argv);
+int run_key_show(const struct arguments *arguments, char **argv);
+int run_key_create(const struct arguments *arguments, char **argv);
+int run_key_rotate(const struct arguments *arguments, char **argv);
+int run_key_set(const struct arguments *arguments, char **argv);
+int run_byok_export(const struct arguments *arguments, char **argv);
+int run_byok_import(const struct arguments *arguments, char **argv);
+int run_byok_inspect(const struct arguments *arguments, char **argv);
+int run_key_check(const struct arguments *arguments, char **argv);
 int run_token_list(const struct arguments *arguments, char **argv);
+int run_token_doctor(const struct arguments *arguments, char **argv);
 
 /* ---- what they share: output.c, session.c ---- */
 
@@ -157,6 +180,33 @@ void hide_pins(char **argv);
  * in argv. */
 enum kw_status open_keyring(const struct arguments *arguments, char **argv,
                             struct kw_keyring **ret_keyring, struct kw_error *err);
+
+/* What most subcommands do: opens the keyring, calls `work`, prints warnings and what failed (as a
+ * document of `schema` too where --json asks for it), and returns the exit code. */
+typedef enum kw_status (*keyring_fn)(struct kw_keyring *keyring, const struct arguments *arguments,
+                                     struct kw_error *err);
+int with_keyring(const struct arguments *arguments, char **argv, const char *schema,
+                 keyring_fn work);
+
+/* ---- how keys are shown: key_print.c ---- */
+
+/* "keyward-keys-1": a document of keys. */
+#define KEYS_SCHEMA "keyward-keys-1"
+enum kw_status print_keys(const struct kw_token_info *token, const struct kw_token_key *keys,
+                          size_t count, const struct arguments *arguments, struct kw_error *err);
+/* One key of the keyring's token. */
+enum kw_status print_key_of(struct kw_keyring *keyring, const struct kw_token_key *key,
+                            const struct arguments *arguments, struct kw_error *err);
+/* What an object of the document says of a key; the caller may add to it. */
+struct cJSON *json_of_key(const struct kw_token_key *key);
+void print_key_row(const struct kw_token_key *key);
+
+/* A key without an end is asked for by name, so that none is made by forgetting: KW_USAGE unless
+ * one of --expires and --no-expiry is there (where it is `needed`) and not both. */
+enum kw_status check_expiry(const struct arguments *arguments, bool needed, struct kw_error *err);
+/* The key that --name, --expires and the like describe. */
+struct kw_new_key new_key_of(const struct arguments *arguments, const char *name,
+                             const char *default_bits);
 
 /* ---- the report's file: report.c ---- */
 

@@ -54,14 +54,96 @@ static const struct option_row seal_options[] = {
 
 static const struct option_row key_list_options[] = {ROW_TOKEN, ROW_JSON};
 
+static const struct option_row key_show_options[] = {ROW_TOKEN, ROW_JSON};
+
+#define ROW_BITS(which)                                                                            \
+    {                                                                                              \
+        "bits", 'b', OPTION_CHOICE, "2048|3072|4096", FIELD(bits), 0, "size of the modulus " which \
+    }
+#define ROW_EXPIRES                                                                                \
+    {                                                                                              \
+        "expires", 'e', OPTION_TEXT, "DATE", FIELD(expires), 0, "the last day, as YYYY-MM-DD"      \
+    }
+#define ROW_NO_EXPIRY                                                                              \
+    {                                                                                              \
+        "no-expiry", 'E', OPTION_SET, NULL, FIELD(no_expiry), 1, "no last day"                     \
+    }
+#define ROW_NOT_BEFORE                                                                             \
+    {                                                                                              \
+        "not-before", 'n', OPTION_TEXT, "DATE", FIELD(not_before), 0,                              \
+            "the first day, as YYYY-MM-DD"                                                         \
+    }
+#define ROW_EXPORTABLE                                                                             \
+    {                                                                                              \
+        "exportable", 'X', OPTION_SET, NULL, FIELD(exportable), 1,                                 \
+            "the key may leave its token wrapped: for BYOK, and can't be undone"                   \
+    }
+
+static const struct option_row key_create_options[] = {
+    ROW_BITS("(2048)"), ROW_EXPIRES, ROW_NO_EXPIRY, ROW_NOT_BEFORE,
+    ROW_EXPORTABLE,     ROW_TOKEN,   ROW_JSON};
+
+static const struct option_row key_rotate_options[] = {ROW_BITS("(as the other versions)"),
+                                                       ROW_EXPIRES,
+                                                       ROW_NO_EXPIRY,
+                                                       ROW_NOT_BEFORE,
+                                                       ROW_EXPORTABLE,
+                                                       ROW_TOKEN,
+                                                       ROW_JSON};
+
+static const struct option_row key_set_options[] = {
+    {"label", 'l', OPTION_TEXT, "NAME", FIELD(label), 0, "the key's name"},
+    ROW_EXPIRES,
+    ROW_NO_EXPIRY,
+    ROW_NOT_BEFORE,
+    ROW_TOKEN,
+    ROW_JSON};
+
+static const struct option_row key_check_options[] = {
+    {"for", 's', OPTION_CHOICE, "data-connect|customer-key|dataverse|defender", FIELD(service), 0,
+     "the service whose rules to check (required)"},
+    {"with", 'w', OPTION_TEXT, "URI|NAME", FIELD(with), 0,
+     "the second key, for the service that wants two"},
+    {"with-token", 'T', OPTION_TEXT, "URI|NAME", FIELD(with_token), 0,
+     "the token that the second key is on"},
+    ROW_TOKEN,
+    ROW_JSON,
+};
+
+static const struct option_row byok_export_options[] = {
+    {"kek", 'K', OPTION_TEXT, "FILE|URI", FIELD(kek), 0,
+     "the key exchange key: PEM or JWK, or a pkcs11: URI (required)"},
+    {"kid", 'i', OPTION_TEXT, "URL", FIELD(kid), 0,
+     "its id in the vault, where the JWK does not have it"},
+    {"out", 'o', OPTION_TEXT, "FILE", FIELD(out), 0, "the transfer file to write (required)"},
+    ROW_FORCE,
+    ROW_QUIET,
+    ROW_TOKEN,
+};
+
+static const struct option_row byok_import_options[] = {
+    {"kek", 'K', OPTION_TEXT, "URI|NAME", FIELD(kek), 0,
+     "the key on the token that the file was made for (required)"},
+    {"name", 'N', OPTION_TEXT, "NAME", FIELD(name), 0, "the new key's name (required)"},
+    ROW_EXPIRES,
+    ROW_NO_EXPIRY,
+    ROW_NOT_BEFORE,
+    ROW_EXPORTABLE,
+    ROW_TOKEN,
+    ROW_JSON,
+};
+
 static const struct option_row token_list_options[] = {
     {"module", 'm', OPTION_TEXT, "PATH", FIELD(module), 0, "ask this PKCS#11 module only"},
     ROW_TOKEN,
     ROW_JSON,
 };
 
+static const struct option_row token_doctor_options[] = {ROW_TOKEN, ROW_JSON};
+
 static int run_version(const struct arguments *arguments, char **argv);
 static int run_help(const struct arguments *arguments, char **argv);
+static int run_completion(const struct arguments *arguments, char **argv);
 
 #define OPTIONS(table) table, KW_COUNT(table)
 static const struct subcommand commands[] = {
@@ -75,8 +157,25 @@ static const struct subcommand commands[] = {
      run_seal},
     {"key list", "", 0, "List the RSA private keys of the token.", OPTIONS(key_list_options),
      run_key_list},
+    {"key show", "NAME", 1, "Show all versions of a key, with PEM and JWK of the public half.",
+     OPTIONS(key_show_options), run_key_show},
+    {"key create", "NAME", 1, "Make an RSA key pair on the token that can't leave it.",
+     OPTIONS(key_create_options), run_key_create},
+    {"key rotate", "NAME", 1, "Make the next version of a key; the others stay.",
+     OPTIONS(key_rotate_options), run_key_rotate},
+    {"key set", "KEY", 1, "Change a key's name or dates.", OPTIONS(key_set_options), run_key_set},
+    {"key check", "KEY", 1, "Hold a key against a service's rules.", OPTIONS(key_check_options),
+     run_key_check},
+    {"byok export", "KEY", 1, "Wrap a key for Azure Key Vault or Managed HSM, to a .byok file.",
+     OPTIONS(byok_export_options), run_byok_export},
+    {"byok import", "FILE", 1, "Take a key from a .byok file that was made for a key here.",
+     OPTIONS(byok_import_options), run_byok_import},
+    {"byok inspect", "FILE", 1, "Say what a .byok file is.", NULL, 0, run_byok_inspect},
     {"token list", "", 0, "List the tokens that the PKCS#11 modules show.",
      OPTIONS(token_list_options), run_token_list},
+    {"token doctor", "", 0, "Try out what the token really does.", OPTIONS(token_doctor_options),
+     run_token_doctor},
+    {"completion", "SHELL", 1, "Print completion for bash, zsh or fish.", NULL, 0, run_completion},
     {"version", "", 0, "Print the version.", NULL, 0, run_version},
     {"help", "[SUBCOMMAND]", 0, "Print this overview, or the help of a subcommand.", NULL, 0,
      run_help},
@@ -98,6 +197,18 @@ static int run_help(const struct arguments *arguments, char **argv)
     struct kw_error err;
     print_overview(commands, KW_COUNT(commands));
     return finish_output(&err) ? print_error(&err) : 0;
+}
+
+static int run_completion(const struct arguments *arguments, char **argv)
+{
+    struct kw_error err;
+    (void)argv;
+    enum kw_status status = KW_OK;
+    if (!print_completion(arguments->operands[0], commands, KW_COUNT(commands)))
+        status = kw_fail(&err, KW_USAGE, "there is completion for bash, zsh and fish");
+    else
+        status = finish_output(&err);
+    return status ? print_error(&err) : 0;
 }
 
 /* The subcommand whose one or two words are at argv; *ret_words is how many they are. */

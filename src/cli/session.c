@@ -42,3 +42,17 @@ enum kw_status open_keyring(const struct arguments *arguments, char **argv,
     hide_pins(argv);
     return status;
 }
+
+int with_keyring(const struct arguments *arguments, char **argv, const char *schema,
+                 keyring_fn work)
+{
+    struct kw_keyring *keyring = NULL;
+    struct kw_error err;
+    enum kw_status status = open_keyring(arguments, argv, &keyring, &err);
+    if (!status)
+        status = work(keyring, arguments, &err);
+    int exit_code = status ? fail_with(arguments, schema, &err) : 0;
+    print_keyring_warnings(keyring, arguments);
+    kw_keyring_free(keyring);
+    return exit_code;
+}

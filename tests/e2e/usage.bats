@@ -11,7 +11,16 @@ declare -A options=(
     [cat]="--token --key --unwrap-alg --decompress --help"
     [seal]="--out --public-key --key --token --help"
     ["key list"]="--token --json --help"
+    ["key show"]="--token --json --help"
+    ["key create"]="--bits --expires --no-expiry --not-before --exportable --token --json --help"
+    ["key rotate"]="--bits --expires --no-expiry --not-before --exportable --token --json --help"
+    ["key set"]="--label --expires --no-expiry --not-before --token --json --help"
+    ["key check"]="--for --with --with-token --token --json --help"
+    ["byok export"]="--kek --kid --out --force --token --help"
+    ["byok import"]="--kek --name --expires --no-expiry --exportable --token --json --help"
+    ["byok inspect"]="--help"
     ["token list"]="--token --json --help"
+    ["token doctor"]="--token --json --help"
     [version]="--help"
 )
 
@@ -160,4 +169,28 @@ declare -A options=(
     refute grep -q '^  keyward ' <<<"$output"
     expect 3 keyward --config my.conf token list --token zz
     says 'no \[token zz\]'
+}
+
+# complete WORD...: what bash offers after these words, the last of which is begun.
+complete_words() {
+    bash -c 'source <("$1" completion bash); shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _keyward; printf "%s\n" "${COMPREPLY[@]}"' \
+        - "$KW_PROGRAM" "$@"
+}
+
+@test "completion knows subcommands, options and their choices" {
+    complete_words keyward dec | grep -qx decrypt
+    complete_words keyward key '' | grep -qx rotate
+    complete_words keyward decrypt --unw | grep -qx -e '--unwrap-alg'
+    complete_words keyward decrypt --unwrap-alg RSA | grep -qx RSA-OAEP-256
+    complete_words keyward key create --exp | grep -qx -e '--expires'
+    [ -z "$(complete_words keyward key list --exp)" ]
+    for shell in zsh fish; do
+        expect 0 keyward completion "$shell"
+        grep -q -e 'unwrap-alg' <<<"$output"
+        if command -v "$shell" >/dev/null; then
+            "$shell" -n <<<"$output"
+        fi
+    done
+    expect 2 keyward completion tcsh
 }
