@@ -105,6 +105,10 @@ static enum kw_status export_key(struct kw_keyring *keyring, const struct argume
     if (!arguments->kek || !arguments->out)
         return kw_fail(err, KW_USAGE, "byok export needs --kek and --out FILE");
     enum kw_status status = wrap_to_file(keyring, arguments, &mechanism, err);
+    if (!status && kw_wrap_adds_zeros(mechanism))
+        (void)fprintf(stderr,
+                      "keyward: warning: this token adds up to 7 zero bytes to a key before "
+                      "it wraps it; a strict reader may refuse the file\n");
     if (!status && !arguments->quiet) {
         printf("key wrapped to %s by %s\n", show(arguments->out, shown), mechanism);
         status = finish_output(err);

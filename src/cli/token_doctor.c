@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "keys/internal.h"
 
 #define SCHEMA "keyward-doctor-1"
 
@@ -130,7 +129,7 @@ static enum kw_status diagnose(struct kw_keyring *keyring, const struct kw_token
 {
     enum kw_status status = kw_keyring_token(keyring, ret_token, err);
     if (!status)
-        status = kw_token_probe(keyring->token, diagnosis->results, &diagnosis->count, err);
+        status = kw_keyring_probe(keyring, diagnosis->results, &diagnosis->count, err);
     for (size_t i = 0; i < VERDICTS && !status; i++)
         diagnosis->verdicts[i] = judge(diagnosis, &verdicts[i]);
     return status;

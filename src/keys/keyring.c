@@ -168,6 +168,18 @@ enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_toke
     return status;
 }
 
+enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
+                                struct kw_probe_result results[KW_PROBES_MAX], size_t *ret_count,
+                                struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_keyring_connect(keyring, err);
+    if (!status)
+        status = kw_token_probe(keyring->token, results, ret_count, err);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status;
+}
+
 const struct kw_config *kw_keyring_config(const struct kw_keyring *keyring)
 {
     return &keyring->config;

@@ -18,6 +18,11 @@ size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct 
 /* Whether a token is named at all, on the command line or in the configuration. */
 bool kw_keyring_has_token(const struct kw_keyring *keyring);
 
+/* What the token really does, by trying it: kw_token_probe. */
+enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
+                                struct kw_probe_result results[KW_PROBES_MAX], size_t *ret_count,
+                                struct kw_error *err);
+
 /* ---- finding: lookup.c ---- */
 
 /* All keys of the token; owned by the keyring, read once. Opens the token if that was not done. */

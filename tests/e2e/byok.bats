@@ -14,6 +14,9 @@ kid=https://v.vault.azure.net/keys/kek/0123456789abcdef0123456789abcdef
     openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out kek.pem 2>/dev/null
     openssl pkey -in kek.pem -pubout -out kek.pub
     expect 0 on_token byok export "$key" --kek kek.pub --kid "$kid" --out key.byok
+    if grep -q 'zero bytes' <<<"$output"; then
+        warns 'zero bytes'
+    fi
     python3 -c '
 import base64, json, subprocess
 file = json.load(open("key.byok"))
