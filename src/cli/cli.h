@@ -17,7 +17,6 @@ struct cJSON;
 /* Everything that any subcommand may be told; strings point into argv. */
 struct arguments {
     const char *operands[2];
-    size_t operand_count;
     const char *config;
     const char *token;
     const char *key;

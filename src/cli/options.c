@@ -152,7 +152,6 @@ enum kw_status parse_arguments(const struct subcommand *command, int argc, char 
                        command->name);
     for (size_t i = 0; i < count; i++)
         arguments->operands[i] = argv[(size_t)optind + i];
-    arguments->operand_count = count;
     return KW_OK;
 }
 
