@@ -48,10 +48,10 @@ static bool same_modulus(const struct kw_rsa_public *a, const struct kw_rsa_publ
 
 /* Where the token tells them; one that tells none of them keeps to its own rules. */
 static CK_RV check_flags(struct kw_token *token, struct kw_session *session,
-                         CK_OBJECT_HANDLE handle, bool *ret_equal)
+                         CK_OBJECT_HANDLE handle, const struct kw_use_flags *use, bool *ret_equal)
 {
-    CK_BBOOL values[4] = {CK_TRUE, CK_TRUE, CK_FALSE, CK_FALSE};
-    static const CK_BBOOL wanted[4] = {CK_TRUE, CK_TRUE, CK_FALSE, CK_FALSE};
+    const CK_BBOOL wanted[4] = {CK_TRUE, CK_TRUE, use->sign, CK_FALSE};
+    CK_BBOOL values[4] = {CK_FALSE};
     CK_ATTRIBUTE attributes[] = {
         {CKA_TOKEN, &values[0], 1},
         {CKA_PRIVATE, &values[1], 1},
@@ -85,7 +85,7 @@ static enum kw_status read_pair(struct kw_token *token, struct kw_session *sessi
     if (rv == CKR_OK)
         rv = kw_key_read(token, session, handles[1], &pair->public);
     if (rv == CKR_OK)
-        rv = check_flags(token, session, handles[0], &pair->flags_equal);
+        rv = check_flags(token, session, handles[0], &kw_use_flags[plan->use], &pair->flags_equal);
     if (rv == CKR_OK)
         rv =
             kw_halves_check_dates(token, session, handles, not_before, expires, &pair->dates_equal);
@@ -99,6 +99,7 @@ static const char *find_difference(const struct pair *pair, const struct kw_key_
                                    unsigned bits)
 {
     const struct kw_token_key *private = &pair->private;
+    const struct kw_use_flags *use = &kw_use_flags[plan->use];
     const struct {
         bool equal;
         const char *what;
@@ -108,7 +109,8 @@ static const char *find_difference(const struct pair *pair, const struct kw_key_
         {has_names(private, plan) && has_names(&pair->public, plan), "name or id"},
         {private->sensitive, "sensitivity"},
         {private->extractable == plan->extractable, "extractability"},
-        {private->decrypt && private->unwrap && pair->flags_equal, "usage"},
+        {private->decrypt == use->decrypt && private->unwrap == use->unwrap && pair->flags_equal,
+         "usage"},
         {pair->dates_equal, "dates"},
     };
     for (size_t i = 0; i < KW_COUNT(checks); i++)

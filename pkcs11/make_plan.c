@@ -121,6 +121,13 @@ void kw_template_add_rsa_class(struct kw_template *template, CK_OBJECT_CLASS cla
     kw_template_add(template, CKA_KEY_TYPE, &rsa, sizeof(rsa));
 }
 
+/* What each half may do, by the key's use. */
+const struct kw_use_flags kw_use_flags[KW_USE_COUNT] = {
+    [KW_USE_DECRYPT] = {.decrypt = true, .unwrap = true},
+    [KW_USE_IMPORT] = {.unwrap = true},
+    [KW_USE_SIGN] = {.sign = true},
+};
+
 struct flag {
     CK_ATTRIBUTE_TYPE type;
     bool value;
@@ -145,10 +152,12 @@ static void add_names(struct kw_template *template, const struct kw_key_plan *pl
 void kw_template_add_private(struct kw_template *template, const struct kw_key_plan *plan)
 {
     /* What is not wanted is said too: what a token takes for granted differs. */
+    const struct kw_use_flags *use = &kw_use_flags[plan->use];
     const struct flag flags[] = {
-        {CKA_TOKEN, true},   {CKA_PRIVATE, true},       {CKA_SENSITIVE, true},
-        {CKA_DECRYPT, true}, {CKA_UNWRAP, true},        {CKA_EXTRACTABLE, plan->extractable},
-        {CKA_SIGN, false},   {CKA_SIGN_RECOVER, false},
+        {CKA_TOKEN, true},           {CKA_PRIVATE, true},
+        {CKA_SENSITIVE, true},       {CKA_EXTRACTABLE, plan->extractable},
+        {CKA_DECRYPT, use->decrypt}, {CKA_UNWRAP, use->unwrap},
+        {CKA_SIGN, use->sign},       {CKA_SIGN_RECOVER, false},
     };
     add_flags(template, flags, KW_COUNT(flags));
     add_names(template, plan);
@@ -156,9 +165,10 @@ void kw_template_add_private(struct kw_template *template, const struct kw_key_p
 
 void kw_template_add_public(struct kw_template *template, const struct kw_key_plan *plan)
 {
-    static const struct flag flags[] = {
-        {CKA_TOKEN, true}, {CKA_PRIVATE, false}, {CKA_ENCRYPT, true},
-        {CKA_WRAP, true},  {CKA_VERIFY, false},  {CKA_VERIFY_RECOVER, false},
+    const struct kw_use_flags *use = &kw_use_flags[plan->use];
+    const struct flag flags[] = {
+        {CKA_TOKEN, true},       {CKA_PRIVATE, false},    {CKA_ENCRYPT, use->decrypt},
+        {CKA_WRAP, use->unwrap}, {CKA_VERIFY, use->sign}, {CKA_VERIFY_RECOVER, false},
     };
     add_flags(template, flags, KW_COUNT(flags));
     add_names(template, plan);

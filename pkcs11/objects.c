@@ -97,7 +97,7 @@ CK_RV kw_key_read(struct kw_token *token, struct kw_session *session, CK_OBJECT_
 {
     uint8_t id[KW_KEY_ID_MAX], modulus[KW_RSA_MAX_BYTES + 1], exponent[16];
     char label[KW_KEY_LABEL_MAX];
-    CK_BBOOL flags[7];
+    CK_BBOOL flags[8];
     CK_ATTRIBUTE attributes[] = {
         {CKA_ID, id, sizeof(id)},
         {CKA_LABEL, label, sizeof(label)},
@@ -105,15 +105,17 @@ CK_RV kw_key_read(struct kw_token *token, struct kw_session *session, CK_OBJECT_
         {CKA_PUBLIC_EXPONENT, exponent, sizeof(exponent)},
         {CKA_DECRYPT, &flags[0], 1},
         {CKA_UNWRAP, &flags[1], 1},
-        {CKA_SENSITIVE, &flags[2], 1},
-        {CKA_EXTRACTABLE, &flags[3], 1},
-        {CKA_NEVER_EXTRACTABLE, &flags[4], 1},
-        {CKA_LOCAL, &flags[5], 1},
-        {CKA_ALWAYS_AUTHENTICATE, &flags[6], 1},
+        {CKA_SIGN, &flags[2], 1},
+        {CKA_SENSITIVE, &flags[3], 1},
+        {CKA_EXTRACTABLE, &flags[4], 1},
+        {CKA_NEVER_EXTRACTABLE, &flags[5], 1},
+        {CKA_LOCAL, &flags[6], 1},
+        {CKA_ALWAYS_AUTHENTICATE, &flags[7], 1},
     };
-    bool *const outputs[7] = {
-        &key->decrypt,           &key->unwrap, &key->sensitive,          &key->extractable,
-        &key->never_extractable, &key->local,  &key->always_authenticate};
+    bool *const outputs[8] = {&key->decrypt,     &key->unwrap,
+                              &key->sign,        &key->sensitive,
+                              &key->extractable, &key->never_extractable,
+                              &key->local,       &key->always_authenticate};
     CK_RV rv =
         kw_attributes_read(token->functions, session, object, attributes, KW_COUNT(attributes));
     if (rv != CKR_OK)

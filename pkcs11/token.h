@@ -103,6 +103,7 @@ struct kw_token_key {
     char expires[11];                 /* CKA_END_DATE: the last day on which it is valid, or "" */
     bool decrypt;                     /* CKA_DECRYPT */
     bool unwrap;                      /* CKA_UNWRAP */
+    bool sign;                        /* CKA_SIGN */
     bool sensitive;
     bool extractable;
     bool never_extractable;
@@ -132,11 +133,18 @@ enum kw_status kw_token_decrypt(struct kw_token *token, const struct kw_token_ke
 
 /* ---- making and changing keys: make.c ---- */
 
+/* What a key is for, and nothing else. */
+enum kw_key_use {
+    KW_USE_DECRYPT, /* the private half decrypts and unwraps, the public one encrypts and wraps */
+    KW_USE_IMPORT,  /* a key exchange key: unwraps, and wraps */
+    KW_USE_SIGN,    /* signs, and verifies */
+    KW_USE_COUNT
+};
 /* What a new RSA key pair is to be. Both halves stay on the token and bear the
  * same label, id and dates. The private half is private and sensitive, and not
- * extractable unless that is asked for by name; it may decrypt and unwrap and
- * nothing else, the public half encrypt and wrap. */
+ * extractable unless that is asked for by name. */
 struct kw_key_plan {
+    enum kw_key_use use;
     const char *label;
     const uint8_t *id;
     size_t id_len;
@@ -168,6 +176,45 @@ enum kw_status kw_token_change_key(struct kw_token *token, const struct kw_token
 /* Both halves. A half that is gone already is no failure. */
 enum kw_status kw_token_destroy_key(struct kw_token *token, const struct kw_token_key *key,
                                     struct kw_error *err);
+
+/* What the private half may do from now on (CKA_DECRYPT, CKA_UNWRAP), so that the token itself
+ * refuses the rest, whoever asks. KW_KEY_UNUSABLE where the token does not change that. */
+enum kw_status kw_token_allow_key(struct kw_token *token, const struct kw_token_key *key,
+                                  bool decrypt, bool unwrap, struct kw_error *err);
+
+/* ---- signing: sign.c ---- */
+
+/* Signs `data` with an RSA key that may (KW_USE_SIGN); `out` gets as many bytes as the modulus has.
+ * RSASSA-PSS where the token does it, else RSASSA-PKCS1-v1_5; what was signed is verified on the
+ * host before it counts. KW_KEY_UNUSABLE where the token does neither. */
+enum kw_status kw_token_sign(struct kw_token *token, const struct kw_token_key *key,
+                             const void *data, size_t len, enum kw_signature_alg *ret_alg,
+                             uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err);
+
+/* ---- data objects (CKO_DATA): data.c ---- */
+
+/* Private objects of the token, by CKA_APPLICATION and CKA_LABEL. */
+#define KW_DATA_MAX       16384 /* bytes of a value */
+#define KW_DATA_LABEL_MAX 127
+struct kw_token_data {
+    char label[KW_DATA_LABEL_MAX + 1];
+    char *value; /* with a NUL after it */
+    size_t len;
+};
+/* All of an application, or those of one label. Objects that are larger, or hide their value, are
+ * left out. *ret_data is freed with kw_token_data_free. */
+enum kw_status kw_token_data_read(struct kw_token *token, const char *application,
+                                  const char *label, struct kw_token_data **ret_data,
+                                  size_t *ret_count, struct kw_error *err);
+void kw_token_data_free(struct kw_token_data *data, size_t count);
+/* Stores the value, then removes what else has that label: whenever it ends in between, the new one
+ * is there, maybe beside an older one. KW_KEY_UNUSABLE where the token takes no such objects. */
+enum kw_status kw_token_data_write(struct kw_token *token, const char *application,
+                                   const char *label, const char *value, size_t len,
+                                   struct kw_error *err);
+/* Removes all that have that label; that there is none is no failure. */
+enum kw_status kw_token_data_remove(struct kw_token *token, const char *application,
+                                    const char *label, struct kw_error *err);
 
 /* ---- private keys in transfer: transfer.c, transfer_out.c, transfer_in.c ---- */
 

@@ -200,6 +200,12 @@ struct kw_config {
     struct kw_config_key *keys;
     size_t key_count;
     struct {
+        long retention_days; /* how long a deleted key can be recovered */
+        enum kw_tristate purge_protection;
+        char *records_key; /* label of the key that signs records of keys */
+        char *catalogue;   /* absolute path: records that tokens don't take */
+    } life;                /* [keys] */
+    struct {
         char *token;      /* the name of a [token], or a URI */
         char *unwrap_alg; /* auto, RSA-OAEP, RSA-OAEP-256, RSA1_5 */
         char *decompress; /* auto, none */

@@ -9,7 +9,7 @@
 #define KEYS_MAX   1024
 #define NAME_BYTES 127
 
-enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_RUN, IN_CRYPTO };
+enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_KEYS, IN_RUN, IN_CRYPTO };
 enum type { AS_TEXT, AS_URI, AS_PATH, AS_PIN_SOURCE, AS_CHOICE, AS_NUMBER, AS_YES_NO };
 
 struct setting {
@@ -33,6 +33,13 @@ static const struct setting settings[] = {
      "file:PATH, an absolute path, fd:N, env:NAME, credential:NAME or prompt", 0, 0},
     {IN_TOKEN, "sessions", AS_NUMBER, IN_TOKEN_AT(sessions), "a number from 1 to 1024", 1, 1024},
     {IN_KEY, "uri", AS_URI, offsetof(struct kw_config_key, uri), EXPECTS_URI, 0, 0},
+    {IN_KEYS, "retention-days", AS_NUMBER, offsetof(struct kw_config, life.retention_days),
+     "a number from 1 to 3650", 1, 3650},
+    {IN_KEYS, "purge-protection", AS_YES_NO, offsetof(struct kw_config, life.purge_protection),
+     EXPECTS_YES_NO, 0, 0},
+    {IN_KEYS, "records-key", AS_TEXT, offsetof(struct kw_config, life.records_key), "text", 0, 0},
+    {IN_KEYS, "catalogue", AS_PATH, offsetof(struct kw_config, life.catalogue), "an absolute path",
+     0, 0},
     {IN_RUN, "token", AS_TEXT, offsetof(struct kw_config, run.token), "text", 0, 0},
     {IN_RUN, "unwrap-alg", AS_CHOICE, offsetof(struct kw_config, run.unwrap_alg),
      "auto, RSA-OAEP, RSA-OAEP-256, RSA1_5", 0, 0},
@@ -53,10 +60,8 @@ struct section_name {
 };
 
 static const struct section_name sections[] = {
-    {IN_TOKEN, "token", true},
-    {IN_KEY, "key", true},
-    {IN_RUN, "run", false},
-    {IN_CRYPTO, "crypto", false},
+    {IN_TOKEN, "token", true}, {IN_KEY, "key", true},        {IN_KEYS, "keys", false},
+    {IN_RUN, "run", false},    {IN_CRYPTO, "crypto", false},
 };
 
 /* One text on its way in. `seen` has a bit for each setting that the text gave already. */
@@ -253,10 +258,10 @@ static enum kw_status enter_section(struct reading *in, const struct kw_ini_line
             found = &sections[i];
     }
     if (!found)
-        return fail_at(in, "the section is unknown; there are [token NAME], [key VERSION], [run] "
-                           "and [crypto]");
+        return fail_at(in, "the section is unknown; there are [token NAME], [key VERSION], [keys], "
+                           "[run] and [crypto]");
     if (!found->has_entries && line->value.len > 0)
-        return fail_at(in, "[run] and [crypto] have no name after them");
+        return fail_at(in, "[keys], [run] and [crypto] have no name after them");
     if (found->has_entries && line->value.len == 0)
         return fail_at(in, "a name is missing; write [token NAME] or [key VERSION]");
     if (line->value.len > NAME_BYTES)
@@ -378,6 +383,8 @@ void kw_config_cleanup(struct kw_config *config)
     }
     free(config->tokens);
     free(config->keys);
+    free(config->life.records_key);
+    free(config->life.catalogue);
     wipe_free(config->run.token);
     free(config->run.unwrap_alg);
     free(config->run.decompress);

@@ -16,6 +16,7 @@ struct cJSON;
 
 /* Everything that any subcommand may be told; strings point into argv. */
 struct arguments {
+    const char *command; /* the subcommand's name */
     const char *operands[2];
     const char *config;
     const char *token;
@@ -41,6 +42,9 @@ struct arguments {
     const char *kek;
     const char *kid;
     const char *name;
+    const char *confirm;
+    const char *tag[MAX_GLOBS];
+    size_t tag_count;
     const char *include[MAX_GLOBS];
     size_t include_count;
     const char *exclude[MAX_GLOBS];
@@ -63,7 +67,7 @@ enum option_kind {
     OPTION_TEXT,   /* stores the argument */
     OPTION_CHOICE, /* the same, if it is one of the words of `argument`, divided by "|" */
     OPTION_NUMBER, /* 1 to `value` */
-    OPTION_GLOBS,  /* adds to a list, whose count comes after it */
+    OPTION_LIST,   /* adds to a list, whose count comes after it */
 };
 struct option_row {
     const char *name;
@@ -142,6 +146,10 @@ int run_key_show(const struct arguments *arguments, char **argv);
 int run_key_create(const struct arguments *arguments, char **argv);
 int run_key_rotate(const struct arguments *arguments, char **argv);
 int run_key_set(const struct arguments *arguments, char **argv);
+int run_key_step(const struct arguments *arguments, char **argv);
+int run_key_purge(const struct arguments *arguments, char **argv);
+int run_byok_kek_show(const struct arguments *arguments, char **argv);
+int run_byok_kek_create(const struct arguments *arguments, char **argv);
 int run_byok_export(const struct arguments *arguments, char **argv);
 int run_byok_import(const struct arguments *arguments, char **argv);
 int run_byok_inspect(const struct arguments *arguments, char **argv);
@@ -191,14 +199,20 @@ int with_keyring(const struct arguments *arguments, char **argv, const char *sch
 
 /* "keyward-keys-1": a document of keys. */
 #define KEYS_SCHEMA "keyward-keys-1"
-enum kw_status print_keys(const struct kw_token_info *token, const struct kw_token_key *keys,
-                          size_t count, const struct arguments *arguments, struct kw_error *err);
-/* One key of the keyring's token. */
+enum kw_status print_versions(struct kw_keyring *keyring, const struct kw_version *versions,
+                              size_t count, const struct arguments *arguments,
+                              struct kw_error *err);
+/* One key of the keyring's token, with its record as it is now. */
 enum kw_status print_key_of(struct kw_keyring *keyring, const struct kw_token_key *key,
                             const struct arguments *arguments, struct kw_error *err);
 /* What an object of the document says of a key; the caller may add to it. */
-struct cJSON *json_of_key(const struct kw_token_key *key);
-void print_key_row(const struct kw_token_key *key);
+struct cJSON *json_of_version(const struct kw_version *version);
+/* The table's row and what else its record says. */
+void print_version(const struct kw_version *version);
+
+/* Every version of the key that the first operand names, with PEM and JWK of its public half. */
+enum kw_status show_key(struct kw_keyring *keyring, const struct arguments *arguments,
+                        struct kw_error *err);
 
 /* A key without an end is asked for by name, so that none is made by forgetting: KW_USAGE unless
  * one of --expires and --no-expiry is there (where it is `needed`) and not both. */
@@ -220,6 +234,9 @@ enum kw_status save_report(const struct kw_run *run, const struct arguments *arg
 
 /* ---- the terminal: prompt.c, progress.c, signals.c ---- */
 
+/* Asks on the terminal and shows what is typed. KW_PIN_MISSING without a terminal or for a line
+ * that does not fit, KW_INTERRUPTED. */
+enum kw_status ask_line(const char *question, char *line, size_t size);
 enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t capacity,
                        size_t *ret_len);
 

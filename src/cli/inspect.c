@@ -11,6 +11,7 @@ struct findings {
     const struct kw_envelope *envelope;
     const struct kw_token_info *token; /* NULL: not asked */
     const struct kw_token_key *key;    /* NULL: not found, or not asked */
+    enum kw_key_state state;
     uint64_t bytes;
     size_t files, markers, metadata;
 };
@@ -45,6 +46,11 @@ static enum kw_status ask_token(struct findings *found, struct kw_keyring *keyri
     if (!status)
         status =
             kw_keyring_find(keyring, found->envelope->version, arguments->key, &found->key, err);
+    struct kw_key_record record = {.state = KW_RECORD_NONE};
+    if (!status)
+        status = kw_keyring_record(keyring, found->key, &record, err);
+    found->state = kw_key_state(&record);
+    kw_key_record_cleanup(&record);
     return status;
 }
 
@@ -65,8 +71,8 @@ static void print_key(const struct findings *found)
         return;
     }
     kw_hex_encode(key->id, key->id_len, id);
-    printf("key:          \"%s\", id %s, RSA %zu bits, %s\n", show(key->label, label), id,
-           kw_rsa_bits(&key->public), validity_word(key));
+    printf("key:          \"%s\", id %s, RSA %zu bits, %s, %s\n", show(key->label, label), id,
+           kw_rsa_bits(&key->public), validity_word(key), kw_key_state_name(found->state));
     if (key->not_before[0] || key->expires[0])
         printf("dates:        %s to %s\n", key->not_before[0] ? key->not_before : "any",
                key->expires[0] ? key->expires : "any");
@@ -109,6 +115,7 @@ static cJSON *json_key(const struct findings *found)
     json_text(json, "not_before", found->key->not_before);
     json_text(json, "expires", found->key->expires);
     json_text(json, "validity", validity_word(found->key));
+    json_text(json, "state", kw_key_state_name(found->state));
     return json;
 }
 

@@ -1,5 +1,6 @@
 /* keyward key check: a key held against the rules of the service that will encrypt to it. */
 #include <cjson/cJSON.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -37,6 +38,19 @@ static enum kw_status print_results(const struct kw_rule_result *results, size_t
     return finish_output(err);
 }
 
+/* The newest version of what is named: it is the one that services use. */
+static enum kw_status find_newest(struct kw_keyring *keyring, const char *name,
+                                  struct kw_version *ret_version, struct kw_error *err)
+{
+    struct kw_version *versions = NULL;
+    size_t count = 0;
+    enum kw_status status = kw_keyring_versions(keyring, name, &versions, &count, err);
+    if (!status)
+        *ret_version = versions[0];
+    free(versions);
+    return status;
+}
+
 /* The second key, which may be on a token of its own. */
 static enum kw_status open_second(const struct arguments *arguments, struct kw_keyring *first,
                                   struct kw_keyring **ret_keyring, struct kw_rule_subject *subject,
@@ -45,6 +59,7 @@ static enum kw_status open_second(const struct arguments *arguments, struct kw_k
     if (!arguments->with)
         return KW_OK;
     struct kw_keyring *keyring = first;
+    struct kw_version second;
     enum kw_status status = KW_OK;
     if (arguments->with_token) {
         const struct kw_keyring_options options = {
@@ -53,9 +68,11 @@ static enum kw_status open_second(const struct arguments *arguments, struct kw_k
         keyring = *ret_keyring;
     }
     if (!status)
-        status = kw_keyring_find(keyring, "", arguments->with, &subject->with, err);
+        status = find_newest(keyring, arguments->with, &second, err);
     if (!status)
         status = kw_keyring_token(keyring, &subject->with_token, err);
+    if (!status)
+        subject->with = second.key;
     return status;
 }
 
@@ -64,15 +81,19 @@ static enum kw_status check(struct kw_keyring *keyring, struct kw_rule_subject *
 {
     enum kw_service service;
     struct kw_rule_result results[KW_RULES_MAX];
+    struct kw_version version;
     char shown[SHOWN_TEXT];
     if (!arguments->service || !kw_service_parse(arguments->service, &service))
         return kw_fail(err, KW_USAGE, "say which service with --for");
-    enum kw_status status =
-        kw_keyring_find(keyring, "", arguments->operands[0], &subject->key, err);
+    enum kw_status status = find_newest(keyring, arguments->operands[0], &version, err);
     if (!status)
         status = kw_keyring_token(keyring, &subject->token, err);
     if (status)
         return status;
+    subject->key = version.key;
+    subject->record = version.record;
+    subject->retention_days = kw_keyring_retention_days(keyring);
+    subject->purge_protection = kw_keyring_config(keyring)->life.purge_protection == KW_YES;
     size_t count = kw_rules_check(service, subject, results);
     size_t failed = 0;
     for (size_t i = 0; i < count; i++)

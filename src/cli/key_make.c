@@ -27,6 +27,15 @@ struct kw_new_key new_key_of(const struct arguments *arguments, const char *name
     };
 }
 
+static enum kw_status tag_and_print(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    const struct arguments *arguments, struct kw_error *err)
+{
+    enum kw_status status = KW_OK;
+    if (arguments->tag_count > 0)
+        status = kw_keyring_tag(keyring, key, arguments->tag, arguments->tag_count, err);
+    return status ? status : print_key_of(keyring, key, arguments, err);
+}
+
 static enum kw_status create_key(struct kw_keyring *keyring, const struct arguments *arguments,
                                  struct kw_error *err)
 {
@@ -35,7 +44,7 @@ static enum kw_status create_key(struct kw_keyring *keyring, const struct argume
     enum kw_status status = check_expiry(arguments, true, err);
     if (!status)
         status = kw_keyring_create(keyring, &wanted, &key, err);
-    return status ? status : print_key_of(keyring, &key, arguments, err);
+    return status ? status : tag_and_print(keyring, &key, arguments, err);
 }
 
 int run_key_create(const struct arguments *arguments, char **argv)
@@ -51,7 +60,7 @@ static enum kw_status rotate_key(struct kw_keyring *keyring, const struct argume
     enum kw_status status = check_expiry(arguments, true, err);
     if (!status)
         status = kw_keyring_rotate(keyring, &wanted, &key, err);
-    return status ? status : print_key_of(keyring, &key, arguments, err);
+    return status ? status : tag_and_print(keyring, &key, arguments, err);
 }
 
 int run_key_rotate(const struct arguments *arguments, char **argv)
@@ -67,17 +76,21 @@ static enum kw_status set_key(struct kw_keyring *keyring, const struct arguments
         .not_before = arguments->not_before,
         .expires = arguments->no_expiry ? "" : arguments->expires,
     };
+    bool changes = change.label || change.not_before || change.expires;
     const struct kw_token_key *key = NULL;
     struct kw_token_key changed;
-    if (!change.label && !change.not_before && !change.expires)
+    if (!changes && arguments->tag_count == 0)
         return kw_fail(err, KW_USAGE,
-                       "nothing to set; give --label, --not-before, --expires or --no-expiry");
+                       "nothing to set; give --label, --not-before, --expires, --no-expiry or "
+                       "--tag");
     enum kw_status status;
     if ((status = check_expiry(arguments, false, err)) ||
-        (status = kw_keyring_find(keyring, "", arguments->operands[0], &key, err)) ||
-        (status = kw_keyring_change(keyring, key, &change, &changed, err)))
+        (status = kw_keyring_find(keyring, "", arguments->operands[0], &key, err)))
         return status;
-    return print_key_of(keyring, &changed, arguments, err);
+    changed = *key;
+    if (changes)
+        status = kw_keyring_change(keyring, key, &change, &changed, err);
+    return status ? status : tag_and_print(keyring, &changed, arguments, err);
 }
 
 int run_key_set(const struct arguments *arguments, char **argv)

@@ -2,16 +2,8 @@
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cli.h"
-
-static bool is_asked_for(const struct kw_token_key *key, const char *name)
-{
-    char id[2 * KW_KEY_ID_MAX + 1];
-    kw_hex_encode(key->id, key->id_len, id);
-    return strcmp(key->label, name) == 0 || (key->id_len > 0 && strcasecmp(id, name) == 0);
-}
 
 static void add_base64url(cJSON *object, const char *name, const uint8_t *data, size_t len)
 {
@@ -20,7 +12,25 @@ static void add_base64url(cJSON *object, const char *name, const uint8_t *data, 
     json_text(object, name, text);
 }
 
-/* RFC 7517, with Key Vault's names for the operations. */
+/* What others do with the public half, in Key Vault's words; a key exchange key is for import. */
+static void add_operations(cJSON *jwk, const struct kw_token_key *key)
+{
+    cJSON *operations = cJSON_AddArrayToObject(jwk, "key_ops");
+    const struct {
+        bool offered;
+        const char *name;
+    } names[] = {
+        {key->decrypt, "encrypt"},
+        {key->decrypt && key->unwrap, "wrapKey"},
+        {key->unwrap && !key->decrypt, "import"},
+        {key->sign, "verify"},
+    };
+    for (size_t i = 0; i < KW_COUNT(names); i++)
+        if (names[i].offered)
+            (void)cJSON_AddItemToArray(operations, cJSON_CreateString(names[i].name));
+}
+
+/* RFC 7517. */
 static cJSON *make_jwk(const struct kw_token_key *key)
 {
     char id[2 * KW_KEY_ID_MAX + 1];
@@ -28,26 +38,24 @@ static cJSON *make_jwk(const struct kw_token_key *key)
     kw_hex_encode(key->id, key->id_len, id);
     json_text(jwk, "kty", "RSA");
     json_text(jwk, "kid", id);
-    cJSON *operations = cJSON_AddArrayToObject(jwk, "key_ops");
-    (void)cJSON_AddItemToArray(operations, cJSON_CreateString("encrypt"));
-    (void)cJSON_AddItemToArray(operations, cJSON_CreateString("wrapKey"));
+    add_operations(jwk, key);
     add_base64url(jwk, "n", key->public.modulus, key->public.modulus_len);
     add_base64url(jwk, "e", key->public.exponent, key->public.exponent_len);
     return jwk;
 }
 
-static enum kw_status show_text(struct kw_crypto *crypto, const struct kw_token_key *key,
+static enum kw_status show_text(struct kw_crypto *crypto, const struct kw_version *version,
                                 struct kw_error *err)
 {
     struct kw_buffer pem = KW_BUFFER_INIT(8192);
-    enum kw_status status = kw_rsa_public_to_pem(crypto, &key->public, &pem, err);
-    cJSON *jwk = status ? NULL : make_jwk(key);
+    enum kw_status status = kw_rsa_public_to_pem(crypto, &version->key->public, &pem, err);
+    cJSON *jwk = status ? NULL : make_jwk(version->key);
     char *text = jwk ? cJSON_PrintUnformatted(jwk) : NULL;
     if (!status && !text)
         status = kw_fail_memory(err);
     if (!status) {
         printf("\n");
-        print_key_row(key);
+        print_version(version);
         printf("%.*s%s\n", (int)pem.len, (const char *)pem.data, text);
     }
     cJSON_free(text);
@@ -56,17 +64,17 @@ static enum kw_status show_text(struct kw_crypto *crypto, const struct kw_token_
     return status;
 }
 
-static enum kw_status show_json(struct kw_crypto *crypto, const struct kw_token_key *key,
+static enum kw_status show_json(struct kw_crypto *crypto, const struct kw_version *version,
                                 cJSON *array, struct kw_error *err)
 {
     struct kw_buffer pem = KW_BUFFER_INIT(8192);
-    enum kw_status status = kw_rsa_public_to_pem(crypto, &key->public, &pem, err);
+    enum kw_status status = kw_rsa_public_to_pem(crypto, &version->key->public, &pem, err);
     if (!status)
         status = kw_buffer_append(&pem, "", 1, err);
     if (!status) {
-        cJSON *json = json_of_key(key);
+        cJSON *json = json_of_version(version);
         json_text(json, "pem", (const char *)pem.data);
-        (void)cJSON_AddItemToObject(json, "jwk", make_jwk(key));
+        (void)cJSON_AddItemToObject(json, "jwk", make_jwk(version->key));
         (void)cJSON_AddItemToArray(array, json);
     }
     kw_buffer_cleanup(&pem);
@@ -76,28 +84,20 @@ static enum kw_status show_json(struct kw_crypto *crypto, const struct kw_token_
 static enum kw_status show_versions(struct kw_keyring *keyring, const struct arguments *arguments,
                                     cJSON *array, struct kw_error *err)
 {
-    const struct kw_token_key *keys = NULL;
-    const char *name = arguments->operands[0];
+    struct kw_version *versions = NULL;
     size_t count = 0;
-    size_t shown = 0;
-    char name_shown[SHOWN_TEXT];
-    enum kw_status status = kw_keyring_keys(keyring, &keys, &count, err);
-    for (size_t i = 0; i < count && !status; i++) {
-        if (!is_asked_for(&keys[i], name))
-            continue;
-        struct kw_crypto *crypto = kw_keyring_crypto(keyring);
-        status = array ? show_json(crypto, &keys[i], array, err) : show_text(crypto, &keys[i], err);
-        shown++;
-    }
-    if (!status && shown == 0)
-        status = kw_fail(err, KW_KEY_NOT_FOUND,
-                         "the token has no key \"%s\"; keyward key list shows what it has",
-                         show(name, name_shown));
+    struct kw_crypto *crypto = kw_keyring_crypto(keyring);
+    enum kw_status status =
+        kw_keyring_versions(keyring, arguments->operands[0], &versions, &count, err);
+    for (size_t i = 0; i < count && !status; i++)
+        status = array ? show_json(crypto, &versions[i], array, err)
+                       : show_text(crypto, &versions[i], err);
+    free(versions);
     return status;
 }
 
-static enum kw_status show_key(struct kw_keyring *keyring, const struct arguments *arguments,
-                               struct kw_error *err)
+enum kw_status show_key(struct kw_keyring *keyring, const struct arguments *arguments,
+                        struct kw_error *err)
 {
     if (!arguments->json) {
         enum kw_status status = show_versions(keyring, arguments, NULL, err);

@@ -19,9 +19,9 @@ static const struct option_row decrypt_options[] = {
     {"with-metadata", 'm', OPTION_SET, NULL, FIELD(with_metadata), 1, "copy the metadata too"},
     {"copy-unencrypted", 'u', OPTION_SET, NULL, FIELD(copy_unencrypted), 1,
      "copy files that are not encrypted, instead of leaving them out"},
-    {"include", 'i', OPTION_GLOBS, "GLOB", FIELD(include), 0,
+    {"include", 'i', OPTION_LIST, "GLOB", FIELD(include), 0,
      "take files that match only; may be repeated"},
-    {"exclude", 'x', OPTION_GLOBS, "GLOB", FIELD(exclude), 0,
+    {"exclude", 'x', OPTION_LIST, "GLOB", FIELD(exclude), 0,
      "leave out files that match; may be repeated"},
     ROW_JSON,
     {"report", 'r', OPTION_TEXT, "FILE", FIELD(report), 0, "write the JSON report to FILE"},
@@ -79,15 +79,22 @@ static const struct option_row key_show_options[] = {ROW_TOKEN, ROW_JSON};
             "the key may leave its token wrapped: for BYOK, and can't be undone"                   \
     }
 
+#define ROW_TAG                                                                                    \
+    {                                                                                              \
+        "tag", 'g', OPTION_LIST, "NAME=VALUE", FIELD(tag), 0,                                      \
+            "note this in the key's record, or take NAME away with \"NAME=\"; may be repeated"     \
+    }
+
 static const struct option_row key_create_options[] = {
     ROW_BITS("(2048)"), ROW_EXPIRES, ROW_NO_EXPIRY, ROW_NOT_BEFORE,
-    ROW_EXPORTABLE,     ROW_TOKEN,   ROW_JSON};
+    ROW_EXPORTABLE,     ROW_TAG,     ROW_TOKEN,     ROW_JSON};
 
 static const struct option_row key_rotate_options[] = {ROW_BITS("(as the other versions)"),
                                                        ROW_EXPIRES,
                                                        ROW_NO_EXPIRY,
                                                        ROW_NOT_BEFORE,
                                                        ROW_EXPORTABLE,
+                                                       ROW_TAG,
                                                        ROW_TOKEN,
                                                        ROW_JSON};
 
@@ -96,8 +103,20 @@ static const struct option_row key_set_options[] = {
     ROW_EXPIRES,
     ROW_NO_EXPIRY,
     ROW_NOT_BEFORE,
+    ROW_TAG,
     ROW_TOKEN,
     ROW_JSON};
+
+static const struct option_row key_step_options[] = {ROW_TOKEN};
+
+static const struct option_row key_purge_options[] = {
+    {"confirm", 'y', OPTION_TEXT, "NAME", FIELD(confirm), 0,
+     "the key's name once more, instead of typing it"},
+    ROW_TOKEN,
+};
+
+static const struct option_row byok_kek_create_options[] = {
+    ROW_BITS("(3072)"), ROW_EXPIRES, ROW_NO_EXPIRY, ROW_NOT_BEFORE, ROW_TOKEN, ROW_JSON};
 
 static const struct option_row key_check_options[] = {
     {"for", 's', OPTION_CHOICE, "data-connect|customer-key|dataverse|defender", FIELD(service), 0,
@@ -164,8 +183,21 @@ static const struct subcommand commands[] = {
     {"key rotate", "NAME", 1, "Make the next version of a key; the others stay.",
      OPTIONS(key_rotate_options), run_key_rotate},
     {"key set", "KEY", 1, "Change a key's name or dates.", OPTIONS(key_set_options), run_key_set},
+    {"key disable", "NAME", 1, "Let a key unwrap nothing until it is enabled again.",
+     OPTIONS(key_step_options), run_key_step},
+    {"key enable", "NAME", 1, "Let a disabled key unwrap again.", OPTIONS(key_step_options),
+     run_key_step},
+    {"key delete", "NAME", 1, "Delete a key so that it can be recovered for some time.",
+     OPTIONS(key_step_options), run_key_step},
+    {"key recover", "NAME", 1, "Have a deleted key back.", OPTIONS(key_step_options), run_key_step},
+    {"key purge", "NAME", 1, "Destroy a deleted key for ever.", OPTIONS(key_purge_options),
+     run_key_purge},
     {"key check", "KEY", 1, "Hold a key against a service's rules.", OPTIONS(key_check_options),
      run_key_check},
+    {"byok kek create", "NAME", 1, "Make a key exchange key that others wrap keys for.",
+     OPTIONS(byok_kek_create_options), run_byok_kek_create},
+    {"byok kek show", "NAME", 1, "Show a key exchange key in PEM and as JWK.",
+     OPTIONS(key_show_options), run_byok_kek_show},
     {"byok export", "KEY", 1, "Wrap a key for Azure Key Vault or Managed HSM, to a .byok file.",
      OPTIONS(byok_export_options), run_byok_export},
     {"byok import", "FILE", 1, "Take a key from a .byok file that was made for a key here.",
@@ -211,18 +243,30 @@ static int run_completion(const struct arguments *arguments, char **argv)
     return status ? print_error(&err) : 0;
 }
 
-/* The subcommand whose one or two words are at argv; *ret_words is how many they are. */
+/* How many words at argv the name has, where it stands there; else 0. */
+static int match_words(const char *name, int argc, char **argv)
+{
+    int words = 0;
+    for (; words < argc; words++) {
+        size_t len = strlen(argv[words]);
+        if (len == 0 || strncmp(name, argv[words], len) != 0)
+            return 0;
+        if (name[len] == '\0')
+            return words + 1;
+        if (name[len] != ' ')
+            return 0;
+        name += len + 1;
+    }
+    return 0;
+}
+
+/* The subcommand whose words are at argv; *ret_words is how many they are. */
 static const struct subcommand *find_command(int argc, char **argv, int *ret_words)
 {
-    char two[64] = "";
-    if (argc > 1)
-        (void)snprintf(two, sizeof(two), "%s %s", argv[0], argv[1]);
     for (size_t i = 0; i < KW_COUNT(commands); i++) {
-        bool is_one = strcmp(commands[i].name, argv[0]) == 0;
-        if (!is_one && strcmp(commands[i].name, two) != 0)
-            continue;
-        *ret_words = is_one ? 1 : 2;
-        return &commands[i];
+        *ret_words = match_words(commands[i].name, argc, argv);
+        if (*ret_words > 0)
+            return &commands[i];
     }
     return NULL;
 }
@@ -276,5 +320,6 @@ int main(int argc, char **argv)
         print_help(command);
         return finish_output(&err) ? print_error(&err) : 0;
     }
+    arguments.command = command->name;
     return command->run(&arguments, argv);
 }

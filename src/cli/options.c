@@ -70,8 +70,8 @@ static enum kw_status store_number(const struct option_row *row, const char *tex
     return KW_OK;
 }
 
-static enum kw_status store_glob(const struct option_row *row, const char *text, char *at,
-                                 struct kw_error *err)
+static enum kw_status store_in_list(const struct option_row *row, const char *text, char *at,
+                                    struct kw_error *err)
 {
     const char **globs = (const char **)(void *)at;
     size_t *count = (size_t *)(void *)(at + MAX_GLOBS * sizeof(*globs));
@@ -103,8 +103,8 @@ static enum kw_status store(const struct option_row *row, const char *text,
         return KW_OK;
     case OPTION_NUMBER:
         return store_number(row, text, (long *)(void *)at, err);
-    case OPTION_GLOBS:
-        return store_glob(row, text, at, err);
+    case OPTION_LIST:
+        return store_in_list(row, text, at, err);
     }
     return kw_fail(err, KW_FAULT, "option --%s has no kind", row->name);
 }
@@ -196,7 +196,7 @@ void print_overview(const struct subcommand *commands, size_t count)
     printf("usage: keyward [--config FILE] SUBCOMMAND [OPTION]... [OPERAND]...\n\n"
            "Decrypts data drops with an RSA key that never leaves its PKCS#11 token.\n\n");
     for (size_t i = 0; i < count; i++)
-        printf("  %-12s %s\n", commands[i].name, commands[i].summary);
+        printf("  %-15s %s\n", commands[i].name, commands[i].summary);
     printf("\nkeyward SUBCOMMAND --help lists the options of each; man keyward says more.\n\n"
            "Exit status: 0 done, 2 usage, 3 configuration or PIN, 4 the drop or its metadata,\n"
            "5 no usable key, 6 the token, 7 damaged data (what was good is written),\n"

@@ -1,4 +1,4 @@
-/* Asks for a PIN on the terminal, without echo. */
+/* Asks on the terminal; for a PIN without echo. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -28,6 +28,19 @@ static enum kw_status read_line(int fd, char *line, size_t capacity, size_t *ret
     }
     *ret_len = len;
     return KW_OK;
+}
+
+enum kw_status ask_line(const char *question, char *line, size_t size)
+{
+    size_t len = 0;
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty < 0)
+        return KW_PIN_MISSING;
+    (void)dprintf(tty, "%s", question);
+    enum kw_status status = read_line(tty, line, size - 1, &len);
+    (void)close(tty);
+    line[status ? 0 : len] = '\0';
+    return status;
 }
 
 enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t capacity,

@@ -64,6 +64,22 @@ enum kw_status kw_oaep_decode(struct kw_crypto *crypto, enum kw_wrap_alg alg,
                               const struct kw_secret *encoded, struct kw_secret **ret_secret,
                               struct kw_error *err);
 
+/* ---- signatures: verify.c ---- */
+
+/* RFC 7518's names; both with SHA-256. */
+enum kw_signature_alg {
+    KW_PS256, /* RFC 8017 RSASSA-PSS, MGF1 with SHA-256, a salt of 32 bytes */
+    KW_RS256, /* RFC 8017 RSASSA-PKCS1-v1_5 */
+    KW_SIGNATURE_ALG_COUNT
+};
+const char *kw_signature_alg_name(enum kw_signature_alg alg);
+/* False if none has that name. */
+bool kw_signature_alg_parse(const char *name, enum kw_signature_alg *ret_alg);
+/* KW_DAMAGED where it is no signature of `data` by that key. */
+enum kw_status kw_rsa_verify(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                             enum kw_signature_alg alg, const void *data, size_t len,
+                             const uint8_t *signature, size_t signature_len, struct kw_error *err);
+
 /* ---- RSA private keys from outside: pkcs8.c ---- */
 
 enum kw_rsa_number {

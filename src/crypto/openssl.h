@@ -16,6 +16,9 @@ struct kw_crypto {
     bool fips;
 };
 
+/* The caller frees; NULL where OpenSSL refuses the numbers. */
+EVP_PKEY *kw_rsa_public_import(struct kw_crypto *crypto, const struct kw_rsa_public *key);
+
 /* kw_fail with ": " and OpenSSL's reason added; empties OpenSSL's error queue, which is one per
  * thread and would otherwise be blamed on a later call. */
 enum kw_status kw_fail_openssl(struct kw_error *err, enum kw_status status, const char *format, ...)

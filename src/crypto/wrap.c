@@ -198,7 +198,7 @@ enum kw_status kw_rsa_public_from_pem(struct kw_crypto *crypto, const void *pem,
 
 /* ---- wrapping ---- */
 
-static EVP_PKEY *import_public(struct kw_crypto *crypto, const struct kw_rsa_public *key)
+EVP_PKEY *kw_rsa_public_import(struct kw_crypto *crypto, const struct kw_rsa_public *key)
 {
     EVP_PKEY *pkey = NULL;
     OSSL_PARAM *numbers = NULL;
@@ -241,7 +241,7 @@ enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public 
 
     uint8_t wrapped[KW_RSA_MAX_BYTES];
     size_t wrapped_len = key->modulus_len;
-    EVP_PKEY *pkey = import_public(crypto, key);
+    EVP_PKEY *pkey = kw_rsa_public_import(crypto, key);
     EVP_PKEY_CTX *context =
         pkey ? EVP_PKEY_CTX_new_from_pkey(crypto->context, pkey, crypto->properties) : NULL;
     if (!context || EVP_PKEY_encrypt_init(context) != 1 || !set_padding(context, &kinds[alg]) ||
@@ -261,7 +261,7 @@ enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public 
 enum kw_status kw_rsa_public_to_pem(struct kw_crypto *crypto, const struct kw_rsa_public *key,
                                     struct kw_buffer *ret_pem, struct kw_error *err)
 {
-    EVP_PKEY *pkey = import_public(crypto, key);
+    EVP_PKEY *pkey = kw_rsa_public_import(crypto, key);
     BIO *bio = BIO_new(BIO_s_mem());
     char *text = NULL;
     long len = 0;

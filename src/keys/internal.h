@@ -24,6 +24,12 @@ struct kept_data_key {
     struct kw_data_key data_key;
 };
 
+/* What is known of a key's record. */
+struct key_note {
+    bool read;
+    struct kw_key_record record;
+};
+
 struct kw_keyring {
     struct kw_config config;
     struct kw_crypto *crypto;
@@ -36,6 +42,8 @@ struct kw_keyring {
     struct kw_token *token;
     struct kw_token_key *keys;
     size_t key_count;
+    struct key_note *notes;          /* one a key */
+    struct kw_token_key *own_signer; /* a signer that was made since the keys were read */
     enum kw_wrap_alg last_worked;
     struct kept_data_key kept[KW_KEPT_DATA_KEYS]; /* a ring */
     size_t kept_next;
@@ -44,8 +52,63 @@ struct kw_keyring {
 /* With the lock held: opens the token and reads its keys unless that was done. */
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err);
 
+/* The keys that `text` (a URI, an id, a label) means: the array of their indices is the caller's,
+ * to be freed with free(). KW_KEY_NOT_FOUND where there are none, KW_KEY_AMBIGUOUS where there are
+ * more than one and that is not wanted. */
+enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, const char *text,
+                              bool only_one, size_t **ret_indices, size_t *ret_count,
+                              struct kw_error *err);
+
 /* The kw_pin_fn of a keyring. */
 enum kw_status kw_keyring_pin(void *keyring, const struct kw_token_info *token,
                               struct kw_secret **ret_pin, struct kw_error *err);
+
+/* ---- records: record.c, jws.c, records.c, catalogue.c. All with the lock held ---- */
+
+/* The payload, JSON; appended to *ret_text. KW_USAGE where it is too large. */
+enum kw_status kw_record_encode(const struct kw_key_record *record, const struct kw_token_key *key,
+                                const char *fingerprint, struct kw_buffer *ret_text,
+                                struct kw_error *err);
+/* Into a zeroed record. False where it is not a payload for that fingerprint. */
+bool kw_record_decode(const char *text, size_t len, const char *fingerprint,
+                      struct kw_key_record *record);
+
+/* RFC 7515 compact serialisation, PS256 or RS256, signed by a key on the token; appended to
+ * *ret_jws. */
+enum kw_status kw_jws_sign(struct kw_token *token, const struct kw_token_key *signer,
+                           const struct kw_buffer *payload, struct kw_buffer *ret_jws,
+                           struct kw_error *err);
+/* The key that signed, by its kid, or NULL where it is not known. */
+typedef const struct kw_token_key *(*kw_jws_signer_fn)(void *context, const char *kid);
+/* NULL after success, with the payload appended to *ret_payload; else what is wrong, in static
+ * memory. */
+const char *kw_jws_verify(struct kw_crypto *crypto, const char *jws, size_t len,
+                          kw_jws_signer_fn find_signer, void *context,
+                          struct kw_buffer *ret_payload);
+
+/* The record of one key, into a zeroed struct. */
+enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              struct kw_key_record *record, struct kw_error *err);
+/* Signs and stores it with the next revision, in the place of what there is. KW_KEY_UNUSABLE where
+ * the token does not sign. */
+enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              struct kw_key_record *record, struct kw_error *err);
+/* A new key's record; where none can be kept, the keyring warns of that. */
+void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                     enum kw_origin origin);
+enum kw_status kw_record_remove(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                struct kw_error *err);
+enum kw_status kw_check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
+                            struct kw_error *err);
+
+/* Values by token and label, in an SQLite file: as configured ([keys] catalogue), else in
+ * $XDG_STATE_HOME/keyward, root's in /var/lib/keyward, others' in ~/.local/state/keyward. What was
+ * found is added to *data as kw_token_data_read gives it; no file, nothing found. */
+enum kw_status kw_catalogue_read(const struct kw_config *config, const struct kw_token_info *token,
+                                 const char *label, struct kw_token_data **data, size_t *count,
+                                 struct kw_error *err);
+/* `value` NULL removes. Durable when it returns. */
+enum kw_status kw_catalogue_write(const struct kw_config *config, const struct kw_token_info *token,
+                                  const char *label, const char *value, struct kw_error *err);
 
 #endif

@@ -104,6 +104,10 @@ void kw_keyring_free(struct kw_keyring *keyring)
         return;
     for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++)
         kw_data_key_cleanup(&keyring->kept[i].data_key);
+    for (size_t i = 0; i < keyring->key_count && keyring->notes; i++)
+        kw_key_record_cleanup(&keyring->notes[i].record);
+    free(keyring->notes);
+    free(keyring->own_signer);
     free(keyring->keys);
     kw_token_free(keyring->token);
     kw_uri_free(keyring->choice.uri);
@@ -112,6 +116,23 @@ void kw_keyring_free(struct kw_keyring *keyring)
     kw_config_cleanup(&keyring->config);
     (void)pthread_mutex_destroy(&keyring->lock);
     free(keyring);
+}
+
+static enum kw_status read_keys(struct kw_keyring *keyring, struct kw_error *err)
+{
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    enum kw_status status = kw_token_keys(keyring->token, &keys, &count, err);
+    if (status)
+        return status;
+    keyring->notes = calloc(count + 1, sizeof(*keyring->notes));
+    if (!keyring->notes) {
+        free(keys);
+        return kw_fail_memory(err);
+    }
+    keyring->keys = keys;
+    keyring->key_count = count;
+    return KW_OK;
 }
 
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err)
@@ -141,7 +162,7 @@ enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *e
         if (status)
             return status;
     }
-    return kw_token_keys(keyring->token, &keyring->keys, &keyring->key_count, err);
+    return read_keys(keyring, err);
 }
 
 enum kw_status kw_keyring_keys(struct kw_keyring *keyring, const struct kw_token_key **ret_keys,

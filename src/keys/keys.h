@@ -48,6 +48,8 @@ enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, cons
 
 enum kw_validity { KW_VALID, KW_NOT_YET_VALID, KW_EXPIRED };
 enum kw_validity kw_key_validity(const struct kw_token_key *key, time_t now);
+/* Days from today to a date of a key, negative when it is over; today is 0. */
+long kw_days_until(const char *date, time_t now);
 
 /* ---- unwrapping: unwrap.c ---- */
 
@@ -92,6 +94,7 @@ enum kw_status kw_data_key_decode(const struct kw_secret *unwrapped, struct kw_s
 
 /* A new key version: its CKA_ID is 16 random bytes. */
 struct kw_new_key {
+    enum kw_key_use use;
     const char *name;       /* CKA_LABEL: 1 to 127 printable characters, as in the metadata */
     unsigned bits;          /* 2048, 3072 or 4096 */
     const char *not_before; /* "2026-10-05" or "" */
@@ -120,6 +123,92 @@ enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
                                      struct kw_error *err);
 
+/* ---- what PKCS#11 has no attribute for: record.c, records.c ---- */
+
+/* Where a key's private half came from. */
+enum kw_origin {
+    KW_ORIGIN_UNKNOWN,
+    KW_ORIGIN_TOKEN,  /* made on a token */
+    KW_ORIGIN_FILE,   /* software: copies of it may exist */
+    KW_ORIGIN_BYOK,   /* a transfer file */
+    KW_ORIGIN_BACKUP, /* a backup */
+    KW_ORIGIN_COUNT
+};
+const char *kw_origin_name(enum kw_origin origin);
+
+/* A key version's record: signed by a key on its token, so that an edit shows. It stays beside the
+ * key as a data object (CKO_DATA) or, where the token takes none, in the catalogue, an SQLite file.
+ * Timestamps are as kw_timestamp has them, or "". */
+enum kw_record_state {
+    KW_RECORD_NONE, /* there is none: the key is used as it is */
+    KW_RECORD_GOOD,
+    KW_RECORD_BAD /* edited, damaged, or signed by a key that is gone */
+};
+#define KW_TAGS_MAX     15
+#define KW_TAG_TEXT_MAX 256
+struct kw_key_record {
+    enum kw_record_state state;
+    const char *fault; /* what is wrong with a bad one; static memory */
+    long revision;
+    enum kw_origin origin;
+    char made_on[17]; /* the serial number of the token that made it, or "" */
+    char created[KW_TIMESTAMP_SIZE];
+    bool disabled;
+    char deleted[KW_TIMESTAMP_SIZE];
+    char purge_after[KW_TIMESTAMP_SIZE];
+    bool purge_protected; /* not even by request before that */
+    char backed_up[KW_TIMESTAMP_SIZE];
+    bool decrypt, unwrap; /* what it may do while it is enabled */
+    struct cJSON *tags;   /* an object of strings, owned; or NULL */
+};
+void kw_key_record_cleanup(struct kw_key_record *record);
+
+/* In the order of precedence. */
+enum kw_key_state { KW_KEY_ENABLED, KW_KEY_DISABLED, KW_KEY_DELETED, KW_KEY_RECORD_BAD };
+enum kw_key_state kw_key_state(const struct kw_key_record *record);
+const char *kw_key_state_name(enum kw_key_state state);
+
+/* A key with its record. */
+struct kw_version {
+    const struct kw_token_key *key;
+    const struct kw_key_record *record;
+};
+/* The versions that `name` means (a pkcs11: URI, an id in hex, a label; NULL: all keys), by label
+ * and then newest first. The array is the caller's, to be freed with free(); what it points to is
+ * the keyring's. KW_KEY_NOT_FOUND. */
+enum kw_status kw_keyring_versions(struct kw_keyring *keyring, const char *name,
+                                   struct kw_version **ret_versions, size_t *ret_count,
+                                   struct kw_error *err);
+/* The record as it is now, of a key that need not be the keyring's; the caller cleans it up. */
+enum kw_status kw_keyring_record(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 struct kw_key_record *ret_record, struct kw_error *err);
+/* KW_KEY_UNUSABLE where the key is disabled or deleted, or its record bad. Read once a key. */
+enum kw_status kw_keyring_check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    struct kw_error *err);
+
+/* ---- the states of a key: state.c ---- */
+
+/* How long a deleted key can be recovered, as configured. */
+long kw_keyring_retention_days(const struct kw_keyring *keyring);
+
+/* Disabled and deleted keys unwrap nothing: Keyward refuses them, and so does the token where it
+ * lets itself be told (CKA_DECRYPT and CKA_UNWRAP); where it doesn't, the keyring warns of that.
+ * A deleted one can be recovered until it is purged. Enabling and deleting begin a new record where
+ * the old one is bad. Like all that changes keys, they leave what the keyring has read alone. */
+enum kw_key_step { KW_STEP_DISABLE, KW_STEP_ENABLE, KW_STEP_DELETE, KW_STEP_RECOVER };
+enum kw_status kw_keyring_step(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               enum kw_key_step step, struct kw_error *err);
+/* Destroys both halves of a deleted key, and then its record. KW_KEY_UNUSABLE where it is not
+ * deleted, or protected for longer. */
+enum kw_status kw_keyring_purge(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                struct kw_error *err);
+/* Each "NAME=VALUE"; an empty value takes the tag away. KW_USAGE. */
+enum kw_status kw_keyring_tag(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              const char *const *tags, size_t count, struct kw_error *err);
+/* Notes that there is a backup now. */
+enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                      struct kw_error *err);
+
 /* ---- what a service requires of a key: rules.c ---- */
 
 enum kw_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_SERVICE_COUNT };
@@ -141,9 +230,12 @@ struct kw_rule_result {
  * many results there are. */
 struct kw_rule_subject {
     const struct kw_token_key *key;
+    const struct kw_key_record *record;
     const struct kw_token_info *token;
     const struct kw_token_key *with;
     const struct kw_token_info *with_token;
+    long retention_days; /* as configured */
+    bool purge_protection;
     time_t now;
 };
 size_t kw_rules_check(enum kw_service service, const struct kw_rule_subject *subject,

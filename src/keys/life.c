@@ -42,6 +42,7 @@ static enum kw_status make_plan(struct kw_keyring *keyring, const struct kw_new_
         .label = wanted->name,
         .id = id,
         .id_len = VERSION_BYTES,
+        .use = wanted->use,
         .bits = wanted->bits,
         .not_before = wanted->not_before,
         .expires = wanted->expires,
@@ -56,7 +57,11 @@ static enum kw_status make(struct kw_keyring *keyring, const struct kw_new_key *
     uint8_t id[VERSION_BYTES];
     struct kw_key_plan plan;
     enum kw_status status = make_plan(keyring, wanted, id, &plan, err);
-    return status ? status : kw_token_make_key(keyring->token, &plan, ret_key, err);
+    if (!status)
+        status = kw_token_make_key(keyring->token, &plan, ret_key, err);
+    if (!status)
+        kw_record_begin(keyring, ret_key, KW_ORIGIN_TOKEN);
+    return status;
 }
 
 static enum kw_status check_free(const struct kw_keyring *keyring, const char *name,
@@ -153,6 +158,8 @@ enum kw_status kw_keyring_wrap_key(struct kw_keyring *keyring, const struct kw_t
     (void)pthread_mutex_lock(&keyring->lock);
     enum kw_status status = kw_keyring_connect(keyring, err);
     if (!status)
+        status = kw_check_use(keyring, key, err);
+    if (!status)
         status = kw_token_wrap_key(keyring->token, key, kek, ret_wrapped, ret_mechanism, err);
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
@@ -170,10 +177,13 @@ enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw
         return status;
     (void)pthread_mutex_lock(&keyring->lock);
     if (!(status = kw_keyring_connect(keyring, err)) &&
+        !(status = kw_check_use(keyring, kek, err)) &&
         !(status = check_free(keyring, wanted->name, err)) &&
         !(status = make_plan(keyring, wanted, id, &plan, err)))
         status =
             kw_token_unwrap_key(keyring->token, kek, wrapped, wrapped_len, &plan, ret_key, err);
+    if (!status)
+        kw_record_begin(keyring, ret_key, KW_ORIGIN_BYOK);
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }

@@ -1,10 +1,12 @@
 /* Which key a version means. Never a guess: exactly one key answers, or none is used. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
-#define SHOWN_MAX 96
+#define SHOWN_MAX     96
+#define SECONDS_A_DAY 86400
 
 struct wanted {
     const char *text;         /* the version, label or id that is looked for; NULL with uri */
@@ -87,42 +89,45 @@ static enum kw_status fail_not_found(const struct kw_token_key *keys, size_t cou
                    shown, listed);
 }
 
-static enum kw_status choose(const struct kw_token_key *keys, size_t count,
-                             const struct wanted *wanted, const char *shown, size_t *ret_index,
-                             struct kw_error *err)
+/* `only_one`: more than one is KW_KEY_AMBIGUOUS. */
+static enum kw_status collect(const struct kw_token_key *keys, size_t count,
+                              const struct wanted *wanted, const char *shown, bool only_one,
+                              size_t **ret_indices, size_t *ret_count, struct kw_error *err)
 {
-    for (size_t m = 0; m < KW_COUNT(matches); m++) {
-        size_t found = 0;
-        size_t first = 0;
-        for (size_t i = 0; i < count; i++) {
-            if (!matches[m](&keys[i], wanted))
-                continue;
-            if (found++ == 0)
-                first = i;
-        }
-        if (found > 1)
-            return kw_fail(err, KW_KEY_AMBIGUOUS,
-                           "%zu keys answer to \"%s\" on the token; name one by its id with --key "
-                           "or [key VERSION] (keyward key list shows the ids)",
-                           found, shown);
-        if (found == 1) {
-            *ret_index = first;
-            return KW_OK;
-        }
+    size_t *indices = calloc(count + 1, sizeof(*indices));
+    size_t found = 0;
+    enum kw_status status = KW_OK;
+    if (!indices)
+        return kw_fail_memory(err);
+    for (size_t m = 0; m < KW_COUNT(matches) && found == 0; m++)
+        for (size_t i = 0; i < count; i++)
+            if (matches[m](&keys[i], wanted))
+                indices[found++] = i;
+    if (found == 0)
+        status = fail_not_found(keys, count, shown, err);
+    else if (found > 1 && only_one)
+        status = kw_fail(err, KW_KEY_AMBIGUOUS,
+                         "%zu keys answer to \"%s\" on the token; name one by its id with --key "
+                         "or [key VERSION] (keyward key list shows the ids)",
+                         found, shown);
+    if (status) {
+        free(indices);
+        return status;
     }
-    return fail_not_found(keys, count, shown, err);
+    *ret_indices = indices;
+    *ret_count = found;
+    return KW_OK;
 }
 
-enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *version,
-                             const char *mapped, const char *override, size_t *ret_index,
-                             struct kw_error *err)
+enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, const char *text,
+                              bool only_one, size_t **ret_indices, size_t *ret_count,
+                              struct kw_error *err)
 {
-    const char *text = override ? override : mapped ? mapped : version;
     char shown[SHOWN_MAX];
     if (!kw_is_uri(text)) {
         const struct wanted wanted = {.text = text};
-        return choose(keys, count, &wanted, kw_printable(text, strlen(text), shown, sizeof(shown)),
-                      ret_index, err);
+        return collect(keys, count, &wanted, kw_printable(text, strlen(text), shown, sizeof(shown)),
+                       only_one, ret_indices, ret_count, err);
     }
     struct kw_uri *uri = NULL;
     enum kw_status status = kw_uri_parse(text, &uri, err);
@@ -133,8 +138,22 @@ enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, cons
     if (!kw_uri_names_key(uri))
         status = kw_fail(err, KW_CONFIG, "%s names no key; add object=LABEL or id=%%XX...", public);
     else
-        status = choose(keys, count, &wanted, public, ret_index, err);
+        status = collect(keys, count, &wanted, public, only_one, ret_indices, ret_count, err);
     kw_uri_free(uri);
+    return status;
+}
+
+enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *version,
+                             const char *mapped, const char *override, size_t *ret_index,
+                             struct kw_error *err)
+{
+    const char *text = override ? override : mapped ? mapped : version;
+    size_t *indices = NULL;
+    size_t found = 0;
+    enum kw_status status = kw_select_keys(keys, count, text, true, &indices, &found, err);
+    if (!status)
+        *ret_index = indices[0];
+    free(indices);
     return status;
 }
 
@@ -190,4 +209,11 @@ enum kw_validity kw_key_validity(const struct kw_token_key *key, time_t now)
     if (key->expires[0] && strcmp(today, key->expires) > 0)
         return KW_EXPIRED;
     return KW_VALID;
+}
+
+long kw_days_until(const char *date, time_t now)
+{
+    struct tm day = {.tm_year = 70, .tm_mday = 1};
+    (void)strptime(date, "%Y-%m-%d", &day); /* a key's dates were checked when they were read */
+    return (long)((timegm(&day) - (now - now % SECONDS_A_DAY)) / SECONDS_A_DAY);
 }

@@ -144,6 +144,33 @@ static bool has_second_key(const struct kw_rule_subject *subject, char actual[KW
     return !same_key && !same_token;
 }
 
+static bool is_enabled(const struct kw_rule_subject *subject, char actual[KW_RULE_TEXT])
+{
+    enum kw_key_state state = kw_key_state(subject->record);
+    (void)snprintf(actual, KW_RULE_TEXT, "%s", kw_key_state_name(state));
+    return state == KW_KEY_ENABLED;
+}
+
+static bool is_protected_from_purge(const struct kw_rule_subject *subject,
+                                    char actual[KW_RULE_TEXT])
+{
+    (void)snprintf(actual, KW_RULE_TEXT, "kept for %ld days, purge protection %s",
+                   subject->retention_days, subject->purge_protection ? "on" : "off");
+    return subject->purge_protection;
+}
+
+static bool is_kept_90_days(const struct kw_rule_subject *subject, char actual[KW_RULE_TEXT])
+{
+    return is_protected_from_purge(subject, actual) && subject->retention_days >= 90;
+}
+
+static bool has_backup(const struct kw_rule_subject *subject, char actual[KW_RULE_TEXT])
+{
+    const char *when = subject->record->backed_up;
+    (void)snprintf(actual, KW_RULE_TEXT, "%s%s", when[0] ? "made " : "none is known", when);
+    return when[0] != '\0';
+}
+
 static const struct rule {
     enum kw_service service;
     const char *rule;
@@ -165,6 +192,10 @@ static const struct rule {
      "make a key with CKA_UNWRAP; keyward key create does"},
     {KW_CUSTOMER_KEY, "KeyExpiry", "Key", "not set, or " NEVER, never_expires,
      "take the date away with keyward key set --no-expiry"},
+    {KW_CUSTOMER_KEY, "KeyRecovery", "Key", "kept for 90 days, purge protection", is_kept_90_days,
+     "set retention-days = 90 and purge-protection = yes in [keys]"},
+    {KW_CUSTOMER_KEY, "KeyBackup", "Key", "a backup", has_backup,
+     "make one with keyward key backup"},
     {KW_CUSTOMER_KEY, "KeyCount", "Set", "two different keys on two tokens", has_second_key,
      "name the second key, on another token, with --with"},
     {KW_DATAVERSE, "KeyType", "Key", "RSA 2048 or 4096", is_2048_or_4096,
@@ -172,14 +203,20 @@ static const struct rule {
     {KW_DATAVERSE, "KeyOperations", "Key", "unwrapKey", may_unwrap,
      "make a key with CKA_UNWRAP; keyward key create does"},
     {KW_DATAVERSE, "KeyValidity", "Key", "valid", is_valid_today, "mend its dates"},
+    {KW_DATAVERSE, "KeyRecovery", "Key", "soft delete and purge protection",
+     is_protected_from_purge, "set purge-protection = yes in [keys]"},
     {KW_DEFENDER, "KeyType", "Key", "RSA", is_2048_to_4096, "make an RSA key"},
     {KW_DEFENDER, "KeyOperations", "Key", "unwrapKey", may_unwrap,
      "make a key with CKA_UNWRAP; keyward key create does"},
     {KW_DEFENDER, "KeyValidity", "Key", "valid", is_valid_today, "mend its dates"},
+    {KW_DEFENDER, "KeyRecovery", "Key", "soft delete and purge protection", is_protected_from_purge,
+     "set purge-protection = yes in [keys]"},
 };
 
 /* What this program requires of any key. */
 static const struct rule common_rules[] = {
+    {KW_SERVICE_COUNT, "KeyState", "Key", "enabled", is_enabled,
+     "keyward key show says why it is not"},
     {KW_SERVICE_COUNT, "KeyProtection", "Key", "sensitive", is_protected,
      "make a new key; this one may have left its token"},
 };

@@ -209,8 +209,9 @@ enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_tok
                        "%zu; the metadata is damaged or names the wrong key",
                        wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status =
-        unwrap_once(keyring, key, policy, wrapped, wrapped_len, ret_data_key, err);
+    enum kw_status status = kw_check_use(keyring, key, err);
+    if (!status)
+        status = unwrap_once(keyring, key, policy, wrapped, wrapped_len, ret_data_key, err);
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }

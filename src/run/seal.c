@@ -47,6 +47,8 @@ static enum kw_status find_key_on_token(struct seal *seal, char id[2 * KW_KEY_ID
 {
     const struct kw_token_key *key = NULL;
     enum kw_status status = kw_keyring_find(seal->keyring, "", seal->options->key, &key, err);
+    if (!status)
+        status = kw_keyring_check_use(seal->keyring, key, err);
     if (status)
         return status;
     char label[96];

@@ -29,7 +29,7 @@ assert (key["not_before"], key["expires"]) == ("2026-01-01", "2031-12-31")
 import json, sys
 document = json.load(sys.stdin)
 assert document["passed"] is False
-assert {"KeyExpiry", "KeyCount"} == {r["RuleName"] for r in document["rules"] if r["Result"] == "Failed"}
+assert {"KeyExpiry", "KeyRecovery", "KeyBackup", "KeyCount"} == {r["RuleName"] for r in document["rules"] if r["Result"] == "Failed"}
 ' <<<"$output"
 }
 

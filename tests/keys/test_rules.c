@@ -15,6 +15,7 @@
 struct fixture {
     struct kw_token_key key, second;
     struct kw_token_info token, second_token;
+    struct kw_key_record record;
     struct kw_rule_subject subject;
 };
 
@@ -33,9 +34,10 @@ static void set_bits(struct kw_token_key *key, size_t bits)
 /* A key that Data Connect takes. */
 static void set_up(struct fixture *fixture)
 {
-    *fixture = (struct fixture){.key = {.decrypt = true, .unwrap = true, .sensitive = true},
-                                .second = {.decrypt = true, .unwrap = true, .sensitive = true},
-                                .subject = {.now = NOON}};
+    *fixture =
+        (struct fixture){.key = {.decrypt = true, .unwrap = true, .sensitive = true},
+                         .second = {.decrypt = true, .unwrap = true, .sensitive = true},
+                         .subject = {.now = NOON, .retention_days = 90, .purge_protection = true}};
     set_bits(&fixture->key, 2048);
     set_bits(&fixture->second, 2048);
     fixture->second.public.modulus[5] ^= 1;
@@ -45,6 +47,7 @@ static void set_up(struct fixture *fixture)
     set_text(fixture->second_token.serial, sizeof(fixture->second_token.serial), "2");
     fixture->subject.key = &fixture->key;
     fixture->subject.token = &fixture->token;
+    fixture->subject.record = &fixture->record;
 }
 
 /* Checks that the rules named in `failed`, divided by spaces, fail and no others. */
@@ -124,6 +127,8 @@ static void test_customer_key(void **state)
     (void)state;
     struct fixture fixture;
     set_up(&fixture);
+    assert_failed(&fixture, KW_CUSTOMER_KEY, "KeyExpiry KeyBackup KeyCount");
+    set_text(fixture.record.backed_up, sizeof(fixture.record.backed_up), "2026-01-01T00:00:00Z");
     assert_failed(&fixture, KW_CUSTOMER_KEY, "KeyExpiry KeyCount");
     fixture.subject.with = &fixture.second;
     fixture.subject.with_token = &fixture.second_token;
@@ -135,6 +140,7 @@ static void test_customer_key(void **state)
     fixture.second.public = fixture.key.public;
     assert_failed(&fixture, KW_CUSTOMER_KEY, "KeyCount");
     set_up(&fixture);
+    set_text(fixture.record.backed_up, sizeof(fixture.record.backed_up), "2026-01-01T00:00:00Z");
     fixture.key.expires[0] = '\0';
     fixture.subject.with = &fixture.second;
     fixture.subject.with_token = &fixture.token;
@@ -161,6 +167,31 @@ static void test_others(void **state)
     assert_failed(&fixture, KW_DEFENDER, "KeyValidity");
 }
 
+/* What is asked of deleting and restoring, and of the key's state. */
+static void test_recovery(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture);
+    set_text(fixture.record.backed_up, sizeof(fixture.record.backed_up), "2026-01-01T00:00:00Z");
+    fixture.subject.retention_days = 89;
+    assert_failed(&fixture, KW_CUSTOMER_KEY, "KeyExpiry KeyRecovery KeyCount");
+    assert_failed(&fixture, KW_DATAVERSE, "");
+    fixture.subject.purge_protection = false;
+    assert_failed(&fixture, KW_CUSTOMER_KEY, "KeyExpiry KeyRecovery KeyCount");
+    assert_failed(&fixture, KW_DATAVERSE, "KeyRecovery");
+    assert_failed(&fixture, KW_DEFENDER, "KeyRecovery");
+    assert_failed(&fixture, KW_DATA_CONNECT, "");
+    fixture.record.disabled = true;
+    assert_failed(&fixture, KW_DATA_CONNECT, "KeyState");
+    set_up(&fixture);
+    set_text(fixture.record.deleted, sizeof(fixture.record.deleted), "2026-01-01T00:00:00Z");
+    assert_failed(&fixture, KW_DATA_CONNECT, "KeyState");
+    set_up(&fixture);
+    fixture.record.state = KW_RECORD_BAD;
+    assert_failed(&fixture, KW_DATA_CONNECT, "KeyState");
+}
+
 static void test_service_names(void **state)
 {
     (void)state;
@@ -177,7 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_data_connect),  cmocka_unit_test(test_names),
         cmocka_unit_test(test_customer_key),  cmocka_unit_test(test_others),
-        cmocka_unit_test(test_service_names),
+        cmocka_unit_test(test_service_names), cmocka_unit_test(test_recovery),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,9 +134,19 @@ static CK_RV find_objects_final(CK_SESSION_HANDLE session)
     COUNTED(real->C_FindObjectsFinal(session));
 }
 
+static bool is_data(const CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    for (CK_ULONG i = 0; i < count; i++)
+        if (attributes[i].type == CKA_CLASS)
+            return *(const CK_OBJECT_CLASS *)attributes[i].pValue == CKO_DATA;
+    return false;
+}
+
 static CK_RV create_object(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count,
                            CK_OBJECT_HANDLE *object)
 {
+    if ((fault.refuse_data || getenv("KW_FAULT_REFUSE_DATA")) && is_data(attributes, count))
+        return CKR_ATTRIBUTE_VALUE_INVALID;
     COUNTED(real->C_CreateObject(session, attributes, count, object));
 }
 

@@ -27,7 +27,8 @@ struct kw_fault {
     CK_RV fail_answer;
     CK_RV generate_answer;
     const CK_OBJECT_CLASS *no_change_of; /* objects of this class refuse C_SetAttributeValue */
-    bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
+    bool refuse_data; /* no data objects; so too with KW_FAULT_REFUSE_DATA in the environment */
+    bool drop_dates;  /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
     /* What was seen. */
     unsigned logins;

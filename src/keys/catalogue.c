@@ -1,0 +1,243 @@
+/* The catalogue: records that tokens don't take, in an SQLite file. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "internal.h"
+
+#define ROWS_MAX    (2 * KW_TOKEN_KEYS_MAX)
+#define BUSY_MS     5000
+#define TOKEN_SIZE  128
+#define ROOT_FOLDER "/var/lib"
+#define HOME_FOLDER "/.local/state"
+#define FILE_NAME   "/keyward/catalogue.db"
+
+/* The XDG Base Directory Specification; the superuser's state is the system's. */
+static enum kw_status find_path(const struct kw_config *config, char **ret_path,
+                                struct kw_error *err)
+{
+    const char *folder = secure_getenv("XDG_STATE_HOME"), *home = secure_getenv("HOME");
+    const char *below = FILE_NAME;
+    if (config->life.catalogue)
+        folder = config->life.catalogue, below = "";
+    else if (folder && folder[0] == '/')
+        below = FILE_NAME;
+    else if (geteuid() == 0)
+        folder = ROOT_FOLDER;
+    else if (home && home[0] == '/')
+        folder = home, below = HOME_FOLDER FILE_NAME;
+    else
+        return kw_fail(err, KW_CONFIG,
+                       "nothing says where the catalogue of keys is; give catalogue = PATH in "
+                       "[keys]");
+    return asprintf(ret_path, "%s%s", folder, below) < 0 ? kw_fail_memory(err) : KW_OK;
+}
+
+/* Each folder above the file, as mkdir -p does. */
+static enum kw_status make_folders(char *path, struct kw_error *err)
+{
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        int failed = mkdir(path, 0755) != 0 && errno != EEXIST ? errno : 0;
+        char shown[256];
+        if (failed)
+            (void)kw_printable(path, strlen(path), shown, sizeof(shown));
+        *slash = '/';
+        if (failed)
+            return kw_fail_errno(err, KW_WRITE, failed,
+                                 "the folder %s for the catalogue of keys can't be made", shown);
+    }
+    return KW_OK;
+}
+
+/* ---- SQLite ---- */
+
+struct catalogue {
+    sqlite3 *db;
+    char path[256]; /* for messages */
+    enum kw_status family;
+    char token[TOKEN_SIZE]; /* what tells the token from others */
+};
+
+static enum kw_status fail_sqlite(const struct catalogue *catalogue, struct kw_error *err)
+{
+    const char *reason = catalogue->db ? sqlite3_errmsg(catalogue->db) : "out of memory";
+    char shown[128];
+    return kw_fail(err, catalogue->family,
+                   "the catalogue of keys %s can't be used: %s; mend or restore it, keys are not "
+                   "used without it",
+                   catalogue->path, kw_printable(reason, strlen(reason), shown, sizeof(shown)));
+}
+
+static enum kw_status run(const struct catalogue *catalogue, const char *sql, struct kw_error *err)
+{
+    return sqlite3_exec(catalogue->db, sql, NULL, NULL, NULL) == SQLITE_OK
+               ? KW_OK
+               : fail_sqlite(catalogue, err);
+}
+
+static void close_catalogue(struct catalogue *catalogue)
+{
+    (void)sqlite3_close(catalogue->db); /* nothing is left open in it */
+    catalogue->db = NULL;
+}
+
+static enum kw_status open_catalogue(struct catalogue *catalogue, const char *path, bool write,
+                                     const struct kw_token_info *token, struct kw_error *err)
+{
+    int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+    kw_printable(path, strlen(path), catalogue->path, sizeof(catalogue->path));
+    catalogue->family = write ? KW_WRITE : KW_READ;
+    (void)snprintf(catalogue->token, sizeof(catalogue->token), "%s/%s/%s", token->manufacturer,
+                   token->model, token->serial);
+    if (sqlite3_open_v2(path, &catalogue->db, flags | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK ||
+        sqlite3_busy_timeout(catalogue->db, BUSY_MS) != SQLITE_OK) {
+        enum kw_status status = fail_sqlite(catalogue, err);
+        close_catalogue(catalogue);
+        return status;
+    }
+    (void)sqlite3_limit(catalogue->db, SQLITE_LIMIT_LENGTH, 4 * KW_DATA_MAX);
+    return KW_OK;
+}
+
+static enum kw_status prepare(const struct catalogue *catalogue, const char *sql,
+                              const char *const values[], int count, sqlite3_stmt **ret_statement,
+                              struct kw_error *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool ready = sqlite3_prepare_v2(catalogue->db, sql, -1, &statement, NULL) == SQLITE_OK;
+    for (int i = 0; i < count && ready; i++)
+        ready = sqlite3_bind_text(statement, i + 1, values[i], -1, SQLITE_STATIC) == SQLITE_OK;
+    if (ready) {
+        *ret_statement = statement;
+        return KW_OK;
+    }
+    enum kw_status status = fail_sqlite(catalogue, err);
+    (void)sqlite3_finalize(statement);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* A row whose text does not fit is kept as an empty value: it was edited, and that must show. */
+static enum kw_status add_row(sqlite3_stmt *statement, struct kw_token_data **data, size_t *count,
+                              struct kw_error *err)
+{
+    const char *label = (const char *)sqlite3_column_text(statement, 0);
+    const char *value = (const char *)sqlite3_column_text(statement, 1);
+    size_t len = value ? strlen(value) : 0;
+    if (!label || strlen(label) > KW_DATA_LABEL_MAX)
+        return KW_OK;
+    struct kw_token_data *grown = reallocarray(*data, *count + 1, sizeof(*grown));
+    if (!grown)
+        return kw_fail_memory(err);
+    *data = grown;
+    struct kw_token_data *row = &grown[*count];
+    memcpy(row->label, label, strlen(label) + 1);
+    row->len = len <= KW_DATA_MAX ? len : 0;
+    row->value = strndup(value ? value : "", row->len);
+    if (!row->value)
+        return kw_fail_memory(err);
+    (*count)++;
+    return KW_OK;
+}
+
+static enum kw_status read_rows(const struct catalogue *catalogue, const char *label,
+                                struct kw_token_data **data, size_t *count, struct kw_error *err)
+{
+    const char *const values[] = {catalogue->token, label};
+    sqlite3_stmt *statement = NULL;
+    enum kw_status status = prepare(catalogue,
+                                    label ? "SELECT label, value FROM record WHERE token = ?1 AND "
+                                            "label = ?2"
+                                          : "SELECT label, value FROM record WHERE token = ?1",
+                                    values, label ? 2 : 1, &statement, err);
+    int step = SQLITE_ROW;
+    for (size_t i = 0; i < ROWS_MAX && !status && step == SQLITE_ROW; i++) {
+        step = sqlite3_step(statement);
+        if (step == SQLITE_ROW)
+            status = add_row(statement, data, count, err);
+    }
+    if (!status && step != SQLITE_DONE)
+        status = fail_sqlite(catalogue, err);
+    (void)sqlite3_finalize(statement);
+    return status;
+}
+
+enum kw_status kw_catalogue_read(const struct kw_config *config, const struct kw_token_info *token,
+                                 const char *label, struct kw_token_data **data, size_t *count,
+                                 struct kw_error *err)
+{
+    struct catalogue catalogue = {.db = NULL};
+    char *path = NULL;
+    /* Where no place for it is known, there is none. */
+    if (find_path(config, &path, NULL) == KW_CONFIG)
+        return KW_OK;
+    if (!path)
+        return kw_fail_memory(err);
+    enum kw_status status = KW_OK;
+    if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR)) {
+        status = open_catalogue(&catalogue, path, false, token, err);
+        if (!status)
+            status = read_rows(&catalogue, label, data, count, err);
+        close_catalogue(&catalogue);
+    }
+    free(path);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static enum kw_status write_row(const struct catalogue *catalogue, const char *label,
+                                const char *value, struct kw_error *err)
+{
+    const char *const values[] = {catalogue->token, label, value};
+    sqlite3_stmt *statement = NULL;
+    enum kw_status status =
+        prepare(catalogue,
+                value ? "INSERT OR REPLACE INTO record (token, label, value) VALUES (?1, ?2, ?3)"
+                      : "DELETE FROM record WHERE token = ?1 AND label = ?2",
+                values, value ? 3 : 2, &statement, err);
+    if (!status && sqlite3_step(statement) != SQLITE_DONE)
+        status = fail_sqlite(catalogue, err);
+    (void)sqlite3_finalize(statement);
+    return status;
+}
+
+static enum kw_status write_at(char *path, const struct kw_token_info *token, const char *label,
+                               const char *value, struct kw_error *err)
+{
+    struct catalogue catalogue = {.db = NULL};
+    enum kw_status status = value ? make_folders(path, err) : KW_OK;
+    if (!status)
+        status = open_catalogue(&catalogue, path, true, token, err);
+    if (status)
+        return status;
+    if (!(status = run(&catalogue, "PRAGMA synchronous = EXTRA", err)) &&
+        !(status = run(&catalogue,
+                       "CREATE TABLE IF NOT EXISTS record (token TEXT NOT NULL, label TEXT NOT "
+                       "NULL, value TEXT NOT NULL, PRIMARY KEY (token, label)) WITHOUT ROWID",
+                       err)))
+        status = write_row(&catalogue, label, value, err);
+    close_catalogue(&catalogue);
+    return status;
+}
+
+enum kw_status kw_catalogue_write(const struct kw_config *config, const struct kw_token_info *token,
+                                  const char *label, const char *value, struct kw_error *err)
+{
+    char *path = NULL;
+    enum kw_status status = find_path(config, &path, value ? err : NULL);
+    if (status)
+        return value || status != KW_CONFIG ? status : KW_OK;
+    /* What is not there needs no removing. */
+    if (value || access(path, F_OK) == 0)
+        status = write_at(path, token, label, value, err);
+    free(path);
+    return status;
+}

@@ -1,0 +1,267 @@
+/* The states of a key: disabled, deleted, recovered, purged; its tags. */
+#include <cjson/cJSON.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define DEFAULT_RETENTION_DAYS 90
+#define SECONDS_A_DAY          86400
+
+/* ---- records in hand ---- */
+
+typedef enum kw_status (*record_fn)(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    const void *context, struct kw_key_record *record,
+                                    struct kw_error *err);
+
+/* Calls `work` with the lock held, the token connected and an empty record to fill. */
+static enum kw_status with_record(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                  record_fn work, const void *context, struct kw_error *err)
+{
+    struct kw_key_record record = {.state = KW_RECORD_NONE};
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_keyring_connect(keyring, err);
+    if (!status)
+        status = work(keyring, key, context, &record, err);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    kw_key_record_cleanup(&record);
+    return status;
+}
+
+/* The key's record, or a new one where there is none. A bad one is an error unless `begin` is set:
+ * then it begins anew. */
+static enum kw_status load_or_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    bool begin, struct kw_key_record *record, struct kw_error *err)
+{
+    char label[96];
+    enum kw_status status = kw_record_load(keyring, key, record, err);
+    if (status || record->state == KW_RECORD_GOOD)
+        return status;
+    kw_printable(key->label, strlen(key->label), label, sizeof(label));
+    if (record->state == KW_RECORD_BAD && !begin)
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "the record of key \"%s\" can't be trusted (%s); find out who changed it, "
+                       "then begin a new one with keyward key enable or key delete",
+                       label, record->fault);
+    if (record->state == KW_RECORD_BAD)
+        kw_strings_warn(&keyring->warnings,
+                        "the record of key \"%s\" could not be trusted (%s); a new one was begun",
+                        label, record->fault);
+    *record = (struct kw_key_record){.origin = key->local ? KW_ORIGIN_TOKEN : KW_ORIGIN_UNKNOWN,
+                                     .decrypt = key->decrypt,
+                                     .unwrap = key->unwrap};
+    /* What it was allowed before a record was lost is not known any more. */
+    if (!record->decrypt && !record->unwrap)
+        record->decrypt = record->unwrap = true;
+    return KW_OK;
+}
+
+/* ---- the token's part ---- */
+
+/* A token that does not let itself be told leaves it to Keyward. */
+static enum kw_status tell_token(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 const struct kw_key_record *record, struct kw_error *err)
+{
+    bool enabled = kw_key_state(record) == KW_KEY_ENABLED;
+    bool decrypt = enabled && record->decrypt, unwrap = enabled && record->unwrap;
+    if (key->decrypt == decrypt && key->unwrap == unwrap)
+        return KW_OK;
+    enum kw_status status = kw_token_allow_key(keyring->token, key, decrypt, unwrap, err);
+    if (status != KW_KEY_UNUSABLE || enabled)
+        return status;
+    kw_strings_warn(&keyring->warnings,
+                    "the token \"%s\" does not take away what a key may do: Keyward refuses the "
+                    "key now, but other programs with the PIN can still use it",
+                    kw_token_info(keyring->token)->label);
+    return KW_OK;
+}
+
+/* ---- the steps ---- */
+
+long kw_keyring_retention_days(const struct kw_keyring *keyring)
+{
+    long days = keyring->config.life.retention_days;
+    return days ? days : DEFAULT_RETENTION_DAYS;
+}
+
+static void delete_now(struct kw_keyring *keyring, struct kw_key_record *record)
+{
+    time_t now = time(NULL);
+    kw_timestamp(now, record->deleted);
+    kw_timestamp(now + kw_keyring_retention_days(keyring) * SECONDS_A_DAY, record->purge_after);
+    record->purge_protected = keyring->config.life.purge_protection == KW_YES;
+}
+
+static void recover_now(struct kw_key_record *record)
+{
+    record->deleted[0] = record->purge_after[0] = '\0';
+    record->purge_protected = false;
+}
+
+/* What each step needs and does. Taking a use away is recorded first and told to the token then,
+ * giving it back the other way round: whatever ends in between, the key is not used. */
+static const struct step_row {
+    bool begins;     /* a new record, where the old one is bad */
+    bool on_deleted; /* on deleted keys only; else on others only */
+    bool gives_back;
+} steps[] = {
+    [KW_STEP_DISABLE] = {false, false, false},
+    [KW_STEP_ENABLE] = {true, false, true},
+    [KW_STEP_DELETE] = {true, false, false},
+    [KW_STEP_RECOVER] = {false, true, true},
+};
+
+static enum kw_status check_step(const struct kw_token_key *key, enum kw_key_step step,
+                                 const struct kw_key_record *record, struct kw_error *err)
+{
+    char label[96];
+    bool deleted = record->deleted[0] != '\0';
+    if (deleted == steps[step].on_deleted)
+        return KW_OK;
+    kw_printable(key->label, strlen(key->label), label, sizeof(label));
+    if (deleted)
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "key \"%s\" was deleted on %s; recover it first with keyward key recover",
+                       label, record->deleted);
+    return kw_fail(err, KW_KEY_UNUSABLE, "key \"%s\" is not deleted; there is nothing to recover",
+                   label);
+}
+
+static enum kw_status take_step(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                const void *context, struct kw_key_record *record,
+                                struct kw_error *err)
+{
+    enum kw_key_step step = *(const enum kw_key_step *)context;
+    enum kw_status status = load_or_begin(keyring, key, steps[step].begins, record, err);
+    if (!status)
+        status = check_step(key, step, record, err);
+    if (status)
+        return status;
+    switch (step) {
+    case KW_STEP_DISABLE:
+        record->disabled = true;
+        break;
+    case KW_STEP_ENABLE:
+        record->disabled = false;
+        break;
+    case KW_STEP_DELETE:
+        delete_now(keyring, record);
+        break;
+    case KW_STEP_RECOVER:
+        recover_now(record);
+        break;
+    }
+    if (steps[step].gives_back) {
+        status = tell_token(keyring, key, record, err);
+        return status ? status : kw_record_save(keyring, key, record, err);
+    }
+    status = kw_record_save(keyring, key, record, err);
+    return status ? status : tell_token(keyring, key, record, err);
+}
+
+enum kw_status kw_keyring_step(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               enum kw_key_step step, struct kw_error *err)
+{
+    return with_record(keyring, key, take_step, &step, err);
+}
+
+/* ---- purging ---- */
+
+static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_key *key,
+                            const void *context, struct kw_key_record *record, struct kw_error *err)
+{
+    (void)context;
+    char label[96], now[KW_TIMESTAMP_SIZE];
+    enum kw_status status = load_or_begin(keyring, key, false, record, err);
+    if (status)
+        return status;
+    kw_printable(key->label, strlen(key->label), label, sizeof(label));
+    kw_timestamp(time(NULL), now);
+    if (!record->deleted[0])
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "key \"%s\" is not deleted; delete it first with keyward key delete", label);
+    if (record->purge_protected && strcmp(now, record->purge_after) < 0)
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "key \"%s\" was deleted under purge protection; it can be purged after %s",
+                       label, record->purge_after);
+    status = kw_token_destroy_key(keyring->token, key, err);
+    return status ? status : kw_record_remove(keyring, key, err);
+}
+
+enum kw_status kw_keyring_purge(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                struct kw_error *err)
+{
+    return with_record(keyring, key, purge, NULL, err);
+}
+
+/* ---- tags and other notes ---- */
+
+static bool is_tag_text(const char *text, size_t len)
+{
+    bool printable = len <= KW_TAG_TEXT_MAX && kw_utf8_valid(text, len);
+    for (size_t i = 0; i < len && printable; i++)
+        printable = (unsigned char)text[i] >= ' ' && text[i] != 0x7f;
+    return printable;
+}
+
+static enum kw_status set_tag(struct kw_key_record *record, const char *tag, struct kw_error *err)
+{
+    const char *equals = strchr(tag, '=');
+    size_t len = equals ? (size_t)(equals - tag) : 0;
+    if (len == 0 || !is_tag_text(tag, len) || !is_tag_text(equals + 1, strlen(equals + 1)))
+        return kw_fail(err, KW_USAGE,
+                       "a tag is NAME=VALUE, each of at most %d printable bytes; an empty VALUE "
+                       "takes it away",
+                       KW_TAG_TEXT_MAX);
+    char name[KW_TAG_TEXT_MAX + 1];
+    memcpy(name, tag, len);
+    name[len] = '\0';
+    if (!record->tags && !(record->tags = cJSON_CreateObject()))
+        return kw_fail_memory(err);
+    /* Letter case aside, as the parser that reads it back compares names. */
+    cJSON_DeleteItemFromObject(record->tags, name);
+    if (equals[1] != '\0' && !cJSON_AddStringToObject(record->tags, name, equals + 1))
+        return kw_fail_memory(err);
+    if (cJSON_GetArraySize(record->tags) > KW_TAGS_MAX)
+        return kw_fail(err, KW_USAGE, "a key has at most %d tags; take one away first",
+                       KW_TAGS_MAX);
+    return KW_OK;
+}
+
+struct tags {
+    const char *const *items;
+    size_t count;
+};
+
+static enum kw_status set_tags(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               const void *context, struct kw_key_record *record,
+                               struct kw_error *err)
+{
+    const struct tags *tags = context;
+    enum kw_status status = load_or_begin(keyring, key, false, record, err);
+    for (size_t i = 0; i < tags->count && !status; i++)
+        status = set_tag(record, tags->items[i], err);
+    return status ? status : kw_record_save(keyring, key, record, err);
+}
+
+enum kw_status kw_keyring_tag(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              const char *const *tags, size_t count, struct kw_error *err)
+{
+    const struct tags context = {tags, count};
+    return with_record(keyring, key, set_tags, &context, err);
+}
+
+static enum kw_status note_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                  const void *context, struct kw_key_record *record,
+                                  struct kw_error *err)
+{
+    (void)context;
+    enum kw_status status = load_or_begin(keyring, key, false, record, err);
+    kw_timestamp(time(NULL), record->backed_up);
+    return status ? status : kw_record_save(keyring, key, record, err);
+}
+
+enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                      struct kw_error *err)
+{
+    return with_record(keyring, key, note_backup, NULL, err);
+}
