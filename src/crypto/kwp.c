@@ -25,19 +25,22 @@ enum kw_status kw_kwp_wrap(struct kw_crypto *crypto, const struct kw_secret *kek
                            struct kw_error *err)
 {
     size_t len = kw_secret_len(secret);
-    enum kw_status status = kw_buffer_reserve(ret_wrapped, KW_KWP_SIZE(len), err);
+    /* OpenSSL moves the plaintext to its output and works on it there. */
+    struct kw_secret *scratch = NULL;
+    enum kw_status status = kw_secret_new(KW_KWP_SIZE(len), &scratch, err);
     if (status)
         return status;
     int written = 0;
     EVP_CIPHER_CTX *context = len > 0 ? start(crypto, kek, true) : NULL;
     if (context &&
-        EVP_CipherUpdate(context, ret_wrapped->data + ret_wrapped->len, &written,
-                         kw_secret_bytes(secret), (int)len) == 1 &&
+        EVP_CipherUpdate(context, kw_secret_data(scratch), &written, kw_secret_bytes(secret),
+                         (int)len) == 1 &&
         (size_t)written == KW_KWP_SIZE(len))
-        ret_wrapped->len += (size_t)written;
+        status = kw_buffer_append(ret_wrapped, kw_secret_bytes(scratch), (size_t)written, err);
     else
         status = kw_fail_openssl(err, KW_FAULT, "OpenSSL can't wrap %zu bytes (RFC 5649)", len);
     EVP_CIPHER_CTX_free(context);
+    kw_secret_free(scratch);
     return status;
 }
 

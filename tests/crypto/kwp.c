@@ -53,7 +53,15 @@ static void lengths_and_keys_that_make_no_sense(void **state)
     assert_int_equal(kw_kwp_wrap(crypto, kek, nothing, &wrapped, &err), KW_FAULT);
     struct kw_buffer narrow = KW_BUFFER_INIT(39);
     assert_int_equal(kw_kwp_wrap(crypto, kek, kek, &narrow, &err), KW_FAULT);
-    assert_int_equal(wrapped.len + narrow.len, 0);
+    struct kw_secret *most = secret_from(zeros, KW_SECRET_MAX - 7);
+    struct kw_buffer wide = KW_BUFFER_INIT(2 * KW_SECRET_MAX);
+    assert_int_equal(kw_kwp_wrap(crypto, kek, most, &wide, &err), KW_FAULT);
+    assert_int_equal(wrapped.len + narrow.len + wide.len, 0);
+    kw_secret_set_len(most, KW_SECRET_MAX - 8);
+    assert_int_equal(kw_kwp_wrap(crypto, kek, most, &wide, &err), KW_OK);
+    assert_int_equal(wide.len, KW_SECRET_MAX);
+    kw_secret_free(most);
+    kw_buffer_cleanup(&wide);
     kw_buffer_cleanup(&wrapped);
     kw_buffer_cleanup(&narrow);
     kw_secret_free(nothing);
