@@ -103,6 +103,10 @@ struct kw_rsa_private {
 enum kw_status kw_rsa_private_from_pkcs8(struct kw_crypto *crypto, const struct kw_secret *pkcs8,
                                          struct kw_rsa_private *ret_key, struct kw_error *err);
 void kw_rsa_private_cleanup(struct kw_rsa_private *key);
+/* Takes the zero bytes, at most 7, off that follow the outer SEQUENCE; there may be none. Nothing
+ * within it is looked at. KW_KEY_UNUSABLE, and *pkcs8 as it was, where there is no such SEQUENCE or
+ * anything else follows it. */
+enum kw_status kw_pkcs8_cut_zeros(struct kw_secret *pkcs8, struct kw_error *err);
 
 /* ---- AES-256-CBC with PKCS#7 padding, in place: cbc.c ---- */
 

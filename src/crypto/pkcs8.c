@@ -1,4 +1,5 @@
 /* pkcs8: RSA private keys that come from outside, taken apart into their numbers. */
+#include <openssl/asn1.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -42,6 +43,27 @@ static EVP_PKEY *decode(const struct kw_crypto *crypto, const struct kw_secret *
         pkey = EVP_PKCS82PKEY_ex(info, crypto->context, crypto->properties);
     PKCS8_PRIV_KEY_INFO_free(info);
     return pkey;
+}
+
+enum kw_status kw_pkcs8_cut_zeros(struct kw_secret *pkcs8, struct kw_error *err)
+{
+    const uint8_t *start = kw_secret_bytes(pkcs8), *content = start;
+    size_t len = kw_secret_len(pkcs8);
+    long content_len = 0;
+    int tag = 0, class = 0;
+    /* Reads the outer header alone, so that nothing of the key is copied. */
+    int form = ASN1_get_object(&content, &content_len, &tag, &class, (long)len);
+    if (form != V_ASN1_CONSTRUCTED || tag != V_ASN1_SEQUENCE || class != V_ASN1_UNIVERSAL)
+        return kw_fail_openssl(err, KW_KEY_UNUSABLE,
+                               "what was unwrapped is no PKCS#8; take the key from its source once "
+                               "more");
+    size_t whole = (size_t)(content - start) + (size_t)content_len;
+    if (!only_zeros(start + whole, len - whole))
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "more than some zero bytes is behind the PKCS#8; take the key from its "
+                       "source once more");
+    kw_secret_set_len(pkcs8, whole);
+    return KW_OK;
 }
 
 /* ---- checking ---- */

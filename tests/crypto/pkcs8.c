@@ -122,6 +122,51 @@ static void numbers_and_zeros_after_them(void **state)
     }
 }
 
+static void cuts(const uint8_t *bytes, size_t len, enum kw_status expected, size_t expected_len)
+{
+    struct kw_secret *secret;
+    struct kw_error err = {.status = KW_OK};
+    assert_int_equal(kw_secret_from(bytes, len, &secret, NULL), KW_OK);
+    assert_int_equal(kw_pkcs8_cut_zeros(secret, &err), expected);
+    assert_int_equal(err.status, expected);
+    assert_int_equal(kw_secret_len(secret), expected_len);
+    assert_memory_equal(kw_secret_bytes(secret), bytes, expected_len);
+    kw_secret_free(secret);
+}
+
+static void zeros_are_cut_off(void **state)
+{
+    (void)state;
+    uint8_t longer[2048] = {0};
+    memcpy(longer, der, der_len);
+    for (size_t zeros = 0; zeros <= 7; zeros++)
+        cuts(longer, der_len + zeros, KW_OK, der_len);
+    cuts(longer, der_len + 8, KW_KEY_UNUSABLE, der_len + 8);
+    for (size_t i = 0; i < 7; i++) {
+        longer[der_len + i] = 1;
+        cuts(longer, der_len + 7, KW_KEY_UNUSABLE, der_len + 7);
+        longer[der_len + i] = 0;
+    }
+    for (size_t len = 0; len < der_len; len += 1 + len / 4)
+        cuts(longer, len, KW_KEY_UNUSABLE, len);
+    cuts(longer, der_len - 1, KW_KEY_UNUSABLE, der_len - 1);
+    static const struct {
+        uint8_t bytes[8];
+        size_t len;
+    } others[] = {
+        {{0x30}, 1},                               /* no length */
+        {{0x30, 0x82, 0x01}, 3},                   /* half a length */
+        {{0x30, 0x80, 0, 0}, 4},                   /* without an end of its own */
+        {{0x30, 0x84, 0xff, 0xff, 0xff, 0xff}, 6}, /* longer than there is */
+        {{0x10, 0x00}, 2},                         /* not constructed */
+        {{0x31, 0x00}, 2},                         /* a SET */
+        {{0xb0, 0x00}, 2},                         /* of another class */
+        {{0}, 8},
+    };
+    for (size_t i = 0; i < KW_COUNT(others); i++)
+        cuts(others[i].bytes, others[i].len, KW_KEY_UNUSABLE, others[i].len);
+}
+
 static void other_keys(void **state)
 {
     (void)state;
@@ -185,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_and_zeros_after_them),
+        cmocka_unit_test(zeros_are_cut_off),
         cmocka_unit_test(other_keys),
         cmocka_unit_test(other_forms),
         cmocka_unit_test(damage),
