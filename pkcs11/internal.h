@@ -42,6 +42,7 @@ bool kw_rv_recoverable(CK_RV rv);
 /* ---- modules: module.c ---- */
 
 struct kw_module;
+struct kw_quirks;
 /* Loads and initialises the module, or takes one more hold of it. */
 enum kw_status kw_module_get(const char *path, const char *init_args, struct kw_module **ret_module,
                              struct kw_error *err);
@@ -49,6 +50,7 @@ enum kw_status kw_module_get(const char *path, const char *init_args, struct kw_
 void kw_module_put(struct kw_module *module);
 const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module);
 const char *kw_module_path(const struct kw_module *module);
+const struct kw_quirks *kw_module_quirks(const struct kw_module *module);
 /* C_Initialize again after somebody else finalised the module. False if that fails. */
 bool kw_module_revive(struct kw_module *module);
 /* C_Finalize and C_Initialize: the only cure for a module whose daemon or storage came back.
@@ -62,6 +64,29 @@ bool kw_module_pin_was_refused(struct kw_module *module, const CK_TOKEN_INFO *to
 /* Takes `pin` over. */
 void kw_module_remember_refused_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
                                     struct kw_secret *pin);
+
+/* ---- what is known of kinds of modules: quirks.c ---- */
+
+/* A module is of this kind where its CK_INFO begins with the two texts (NULL: any), or its file's
+ * name with `file`. Where it is said what tokens are, it is true of each that the module has. */
+struct kw_quirks {
+    const char *name;         /* for people; NULL in the row of all other modules */
+    const char *manufacturer; /* in CK_INFO; NULL where that is not known */
+    const char *description;
+    const char *file;
+    const char *const *paths; /* where it usually is, for kw_trial_module; ends with NULL */
+    bool in_process;          /* its tokens are software in the process that loads it, and nothing
+                                 else: what is secret on them is in that process's memory anyway */
+    bool may_init;            /* Keyward may initialise its tokens: they are for trials */
+    bool rw_sessions;         /* it opens no read-only sessions */
+    bool documented;          /* all of this is from documentation, and was not tried */
+    const char *to_init;      /* with which command of its own: half a sentence */
+    const char *to_remove;    /* the command that removes a token, where may_init */
+};
+/* `info` NULL: by the file's name alone. Never NULL. */
+const struct kw_quirks *kw_quirks_find(const CK_INFO *info, const char *path);
+/* Appends its name and what is done otherwise for it. */
+enum kw_status kw_quirks_print(const struct kw_quirks *quirks, struct kw_buffer *text);
 
 /* ---- slots: slots.c ---- */
 
@@ -168,6 +193,8 @@ enum kw_status kw_token_fail(const struct kw_token *token, CK_RV rv, const char 
  * or less, proves nothing. */
 enum kw_status kw_session_check_login(struct kw_token *token, struct kw_session *session,
                                       struct kw_error *err);
+/* For C_OpenSession where nothing is to be changed. */
+CK_FLAGS kw_token_session_flags(const struct kw_token *token);
 /* Finds the slot, opens the anchor and logs in. Under the lock. */
 enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err);
 

@@ -24,6 +24,7 @@ struct kw_module {
     char *init_args;
     void *library;
     CK_FUNCTION_LIST *functions;
+    const struct kw_quirks *quirks;
     size_t users;
     bool initialized_here;
     struct refused_pin refused[REFUSED_PINS];
@@ -95,11 +96,21 @@ static CK_RV initialize(struct kw_module *module)
     return rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
 }
 
+static void recognize(struct kw_module *module)
+{
+    CK_INFO info;
+    memset(&info, 0, sizeof(info));
+    bool told = module->functions->C_GetInfo(&info) == CKR_OK;
+    module->quirks = kw_quirks_find(told ? &info : NULL, module->path);
+}
+
 static enum kw_status start(struct kw_module *module, struct kw_error *err)
 {
     CK_RV rv = initialize(module);
-    if (rv == CKR_OK)
+    if (rv == CKR_OK) {
+        recognize(module);
         return KW_OK;
+    }
     char shown[SHOWN], name[KW_RV_NAME_SIZE];
     return kw_fail_ck(
         err, KW_MODULE, rv,
@@ -247,6 +258,11 @@ const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module)
 const char *kw_module_path(const struct kw_module *module)
 {
     return module->path;
+}
+
+const struct kw_quirks *kw_module_quirks(const struct kw_module *module)
+{
+    return module->quirks;
 }
 
 bool kw_module_revive(struct kw_module *module)

@@ -1,5 +1,5 @@
-/* Sessions: at most so many at a time, read-only, each used by one thread, closed after a failure;
- * and read-write ones, each for one call. */
+/* Sessions: at most so many at a time, read-only where the module has such, each used by one
+ * thread, closed after a failure; and read-write ones, each for one call. */
 #include "internal.h"
 
 void kw_pool_close_idle(struct kw_token *token)
@@ -26,8 +26,8 @@ static enum kw_status open_session(struct kw_token *token, struct kw_session *se
 {
     CK_SLOT_ID slot = token->slot;
     (void)pthread_mutex_unlock(&token->lock);
-    CK_RV rv =
-        token->functions->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &session->handle);
+    CK_RV rv = token->functions->C_OpenSession(slot, kw_token_session_flags(token), NULL, NULL,
+                                               &session->handle);
     (void)pthread_mutex_lock(&token->lock);
     if (rv == CKR_OK)
         return KW_OK;

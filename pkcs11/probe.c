@@ -130,6 +130,17 @@ void kw_probe_make_pair(struct kw_token *token, struct kw_session *session, enum
 
 /* ---- the simple probes ---- */
 
+static void probe_quirks(struct kw_probing *probing, size_t which, struct kw_probe_result *result)
+{
+    (void)which;
+    const struct kw_quirks *quirks = kw_module_quirks(probing->token->module);
+    struct kw_buffer text = KW_BUFFER_INIT(sizeof(result->details));
+    if (kw_quirks_print(quirks, &text) == KW_OK)
+        kw_probe_set(result, quirks->name ? KW_PROBE_YES : KW_PROBE_NO, "%.*s", (int)text.len,
+                     (const char *)text.data);
+    kw_buffer_cleanup(&text);
+}
+
 static void probe_date(struct kw_probing *probing, size_t which, struct kw_probe_result *result)
 {
     const struct kw_probe_pair *pair = kw_probe_pair(probing, KW_PROBE_SEALED, result);
@@ -190,8 +201,8 @@ static void probe_sessions(struct kw_probing *probing, size_t which, struct kw_p
     size_t count = 0;
     CK_RV rv = CKR_OK;
     while (count < MORE_SESSIONS &&
-           (rv = functions->C_OpenSession(probing->slot, CKF_SERIAL_SESSION, NULL, NULL,
-                                          &sessions[count])) == CKR_OK)
+           (rv = functions->C_OpenSession(probing->slot, kw_token_session_flags(probing->token),
+                                          NULL, NULL, &sessions[count])) == CKR_OK)
         count++;
     for (size_t i = 0; i < count; i++)
         (void)functions->C_CloseSession(sessions[i]);
@@ -212,6 +223,7 @@ static const struct probe {
     kw_probe_fn run;
     size_t which;
 } probes[] = {
+    {"quirks", "its module is one known here", probe_quirks, 0},
     {"decrypt-oaep", "decrypts RSA-OAEP", kw_probe_decrypt, KW_PROBE_OAEP},
     {"decrypt-oaep-256", "decrypts RSA-OAEP-256", kw_probe_decrypt, KW_PROBE_OAEP_256},
     {"decrypt-rsa1-5", "decrypts RSA1_5", kw_probe_decrypt, KW_PROBE_RSA1_5},

@@ -26,6 +26,12 @@ enum kw_status kw_session_fail(struct kw_token *token, struct kw_session *sessio
 
 /* ---- connecting ---- */
 
+CK_FLAGS kw_token_session_flags(const struct kw_token *token)
+{
+    bool rw = kw_module_quirks(token->module)->rw_sessions;
+    return CKF_SERIAL_SESSION | (rw ? CKF_RW_SESSION : 0);
+}
+
 /* All sessions and handles are void from here on. Sessions in use are closed when given back. */
 static void void_sessions(struct kw_token *token)
 {
@@ -53,8 +59,8 @@ static enum kw_status open_anchor(struct kw_token *token, CK_SLOT_ID slot, struc
 {
     drop_anchor(token);
     token->slot = slot;
-    CK_RV rv =
-        token->functions->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &token->anchor);
+    CK_RV rv = token->functions->C_OpenSession(slot, kw_token_session_flags(token), NULL, NULL,
+                                               &token->anchor);
     if (rv != CKR_OK)
         return kw_token_fail(token, rv, "open a session", err);
     token->connected = true;

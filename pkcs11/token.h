@@ -37,7 +37,7 @@ bool kw_uri_names_key(const struct kw_uri *uri);
  * by the URI. */
 const char *kw_uri_public_text(const struct kw_uri *uri);
 
-/* ---- tokens: module.c, slots.c ---- */
+/* ---- tokens: module.c, slots.c, quirks.c ---- */
 
 /* CK_TOKEN_INFO, trimmed and NUL-terminated, fit for a terminal. */
 struct kw_token_info {
@@ -59,6 +59,10 @@ struct kw_token_info {
 enum kw_status kw_token_list(const char *module, const char *init_args, const struct kw_uri *uri,
                              struct kw_token_info **ret_infos, size_t *ret_count,
                              struct kw_error *err);
+
+/* The module of SoftHSM2, whose tokens are for trials, where it is in one of the usual places; else
+ * NULL. Static memory. */
+const char *kw_trial_module(void);
 
 /* Called at most once per token and login, and again only after a login was
  * lost; gives the PIN that the token then owns. KW_PIN_MISSING where there is

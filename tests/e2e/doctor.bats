@@ -13,6 +13,7 @@ objects() {
     [ "$before" -gt 0 ]
     expect 0 doctor
     [ -z "$stderr" ]
+    grep -q -E '^its module is one known here +yes +[A-Za-z0-9-]+.*;' <<<"$output"
     grep -q -E '^decrypts RSA-OAEP +yes' <<<"$output"
     grep -q -E '^decrypts for a second +yes +[1-9][0-9]* a second' <<<"$output"
     grep -q -E '^unwrap data keys +yes$' <<<"$output"
@@ -28,10 +29,13 @@ assert report["schema"] == "keyward-doctor-1" and report["token"]["label"] == "k
 probes = {probe["name"]: probe for probe in report["probes"]}
 assert len(probes) == len(report["probes"]) >= 18
 assert all(probe["answer"] in ("yes", "no", "unknown") for probe in probes.values())
+assert probes["quirks"]["details"].split(";")[0] == {
+    "softhsm": "SoftHSM2", "opencryptoki": "opencryptoki", "nss": "NSS softokn", "tpm2": "tpm2-pkcs11",
+    "p11-kit": "p11-kit", "kryoptic": "kryoptic"}[sys.argv[1]]
 assert probes["decrypts-a-second"]["number"] > 0 and probes["sessions"]["number"] == 64
 assert set(report["verdicts"]) == {"unwrap", "byok-out", "byok-in", "sign-audit"}
 assert report["verdicts"]["unwrap"] == "yes" and report["verdicts"]["sign-audit"] == "yes"
-' <<<"$output"
+' "$KW_TEST_TOKEN_KIND" <<<"$output"
 }
 
 @test "the verdicts on byok are true" {

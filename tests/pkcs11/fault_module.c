@@ -43,6 +43,22 @@ static CK_RV initialize(void *args)
     return real->C_Initialize(args);
 }
 
+static void replace(unsigned char field[32], const char *text)
+{
+    if (text) {
+        memset(field, ' ', 32);
+        memcpy(field, text, strlen(text));
+    }
+}
+
+static CK_RV get_info(CK_INFO *info)
+{
+    CK_RV rv = fault.no_info ? CKR_FUNCTION_FAILED : real->C_GetInfo(info);
+    replace(info->manufacturerID, fault.manufacturer);
+    replace(info->libraryDescription, fault.description);
+    return rv;
+}
+
 static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *count)
 {
     if (fault.no_tokens) {
@@ -63,8 +79,11 @@ static CK_RV open_any_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application
                               CK_SESSION_HANDLE *session)
 {
     pthread_mutex_lock(&lock);
-    CK_RV rv = CKR_SESSION_COUNT;
-    if (!fault.max_sessions || fault.sessions < fault.max_sessions)
+    bool rw = flags & CKF_RW_SESSION;
+    CK_RV rv = fault.no_ro_sessions && !rw ? CKR_ARGUMENTS_BAD : CKR_SESSION_COUNT;
+    fault.rw_opens += rw;
+    fault.ro_opens += !rw;
+    if (rv == CKR_SESSION_COUNT && (!fault.max_sessions || fault.sessions < fault.max_sessions))
         rv = real->C_OpenSession(slot, flags, application, notify, session);
     if (rv == CKR_OK && ++fault.sessions > fault.most_sessions)
         fault.most_sessions = fault.sessions;
@@ -242,6 +261,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
         return rv;
     list = *real;
     list.C_Initialize = initialize;
+    list.C_GetInfo = get_info;
     list.C_GetSlotList = get_slot_list;
     list.C_GetTokenInfo = get_token_info;
     list.C_OpenSession = open_session;

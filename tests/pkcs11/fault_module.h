@@ -28,7 +28,11 @@ struct kw_fault {
     CK_RV generate_answer;
     const CK_OBJECT_CLASS *no_change_of; /* objects of this class refuse C_SetAttributeValue */
     bool refuse_data; /* no data objects; so too with KW_FAULT_REFUSE_DATA in the environment */
-    bool drop_dates;  /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
+    const char *manufacturer;            /* of CK_INFO; NULL: the real one's */
+    const char *description;
+    bool no_info;        /* C_GetInfo fails */
+    bool no_ro_sessions; /* C_OpenSession wants CKF_RW_SESSION */
+    bool drop_dates;     /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
     /* What was seen. */
     unsigned logins;
@@ -39,6 +43,8 @@ struct kw_fault {
     unsigned decrypts;
     unsigned sessions; /* open now */
     unsigned most_sessions;
+    unsigned ro_opens;
+    unsigned rw_opens;
     unsigned closes;
     unsigned initializes;
     unsigned calls;
