@@ -231,20 +231,24 @@ bool kw_transfer_fits(size_t kek_len, size_t wrapped_len);
  * section 2.1.21): RSAES-OAEP (SHA-1, MGF1 with SHA-1) of a fresh AES-256 key, then RFC 5649 under
  * it of the key's PKCS#8. By that mechanism where the token has it; else in two parts, with an AES
  * key that is made on the token and gone afterwards. The key is never in clear outside of the
- * token. Appended to *ret_wrapped, which may hold KW_TRANSFER_MAX. *ret_mechanism names the way,
- * such as "CKM_RSA_AES_KEY_WRAP" or "CKM_RSA_PKCS_OAEP and CKM_AES_KEY_WRAP_KWP"; static memory.
- * KW_KEY_UNUSABLE: the key is not extractable, or the token has no RFC 5649 that passes the
- * known-answer test.
+ * token, but for the one case below. Appended to *ret_wrapped, which may hold KW_TRANSFER_MAX.
+ * *ret_mechanism names the way, such as "CKM_RSA_AES_KEY_WRAP" or "CKM_RSA_PKCS_OAEP and
+ * CKM_AES_KEY_WRAP_KWP"; static memory. KW_KEY_UNUSABLE: the key is not extractable, or the token
+ * has no RFC 5649 that passes the known-answer test.
  *
  * Some tokens (SoftHSM 2.6) add zero bytes to the PKCS#8 up to a multiple of 8 before they wrap it,
- * and its length, which RFC 5649 keeps in its first block, is then the one with them. Nothing can
- * be done about that without the key in clear: the length goes into every round of the cipher.
- * Readers that take PKCS#8 by its own length don't mind; strict ones refuse what is after its end.
- * The known-answer test shows it, and kw_wrap_adds_zeros tells it of *ret_mechanism. */
+ * and its length, which RFC 5649 keeps in its first block, is then the one with them. Readers that
+ * take PKCS#8 by its own length don't mind; strict ones refuse what is after its end. The
+ * known-answer test shows it. Nothing can be done about it without the key in clear: the length
+ * goes into every round of the cipher. So nothing is, and kw_wrap_adds_zeros tells it of
+ * *ret_mechanism, except where the token is known to be software inside this very process, whose
+ * memory has its private keys anyway: there the key is unwrapped in locked memory, wrapped again
+ * under the same AES key without the zero bytes, and wiped. kw_wrap_was_in_clear tells that. */
 enum kw_status kw_token_wrap_key(struct kw_token *token, const struct kw_token_key *key,
                                  const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
                                  const char **ret_mechanism, struct kw_error *err);
 bool kw_wrap_adds_zeros(const char *mechanism);
+bool kw_wrap_was_in_clear(const char *mechanism);
 /* The other way: `wrapped` for the KEK on this token becomes a key pair as planned, both halves or
  * none, without being in clear outside of the token. Whether the token can do this is tried out
  * first with a key without worth; KW_KEY_UNUSABLE where it can't. KW_KEY_UNWRAP with one message

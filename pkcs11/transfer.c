@@ -6,19 +6,34 @@
 /* Newer than the headers of some systems. */
 #define AES_KEY_WRAP_KWP 0x210BUL
 
-#define WITH_ZEROS    " with up to 7 zero bytes after the key"
-#define BY_PARTS(kwp) "CKM_RSA_PKCS_OAEP and " kwp, "CKM_RSA_PKCS_OAEP and " kwp WITH_ZEROS
+#define WITH_ZEROS  " with up to 7 zero bytes after the key"
+#define ZEROS_TAKEN ", zero bytes taken off in this process's memory"
+#define BY_PARTS(kwp)                                                                              \
+    "CKM_RSA_PKCS_OAEP and " kwp, "CKM_RSA_PKCS_OAEP and " kwp WITH_ZEROS,                         \
+        "CKM_RSA_PKCS_OAEP and " kwp ZEROS_TAKEN
 const struct kw_transfer_way kw_transfer_ways[KW_TRANSFER_WAYS] = {
-    {CKM_RSA_AES_KEY_WRAP, true, "CKM_RSA_AES_KEY_WRAP", NULL},
+    {CKM_RSA_AES_KEY_WRAP, true, "CKM_RSA_AES_KEY_WRAP", NULL, NULL},
     {AES_KEY_WRAP_KWP, false, BY_PARTS("CKM_AES_KEY_WRAP_KWP")},
     {CKM_AES_KEY_WRAP_PAD, false, BY_PARTS("CKM_AES_KEY_WRAP_PAD")},
 };
 
+static bool same_name(const char *name, const char *mechanism)
+{
+    return name && strcmp(name, mechanism) == 0;
+}
+
 bool kw_wrap_adds_zeros(const char *mechanism)
 {
     for (size_t i = 0; i < KW_TRANSFER_WAYS; i++)
-        if (kw_transfer_ways[i].name_with_zeros &&
-            strcmp(mechanism, kw_transfer_ways[i].name_with_zeros) == 0)
+        if (same_name(kw_transfer_ways[i].name_with_zeros, mechanism))
+            return true;
+    return false;
+}
+
+bool kw_wrap_was_in_clear(const char *mechanism)
+{
+    for (size_t i = 0; i < KW_TRANSFER_WAYS; i++)
+        if (same_name(kw_transfer_ways[i].name_without, mechanism))
             return true;
     return false;
 }

@@ -11,6 +11,7 @@ struct kw_transfer_way {
     bool whole;
     const char *name;
     const char *name_with_zeros; /* the token adds zero bytes to the key before it wraps it */
+    const char *name_without;    /* and they were taken off here */
 };
 #define KW_TRANSFER_WAYS 3
 extern const struct kw_transfer_way kw_transfer_ways[KW_TRANSFER_WAYS];

@@ -108,15 +108,14 @@ static CK_RV wrap_oaep(struct kw_transfer *transfer, CK_OBJECT_HANDLE kek, size_
 /* `target` in two parts, with a new AES key. */
 static CK_RV wrap_parts(struct kw_transfer *transfer, const struct kw_transfer_way *way,
                         CK_OBJECT_HANDLE kek, size_t kek_len, CK_OBJECT_HANDLE target,
-                        uint8_t out[KW_TRANSFER_MAX], size_t *ret_len)
+                        uint8_t out[KW_TRANSFER_MAX], size_t *ret_len, CK_OBJECT_HANDLE *ret_aes)
 {
-    CK_OBJECT_HANDLE aes = CK_INVALID_HANDLE;
     size_t len = 0;
-    CK_RV rv = make_secret(transfer, &transfer_key, &aes);
+    CK_RV rv = make_secret(transfer, &transfer_key, ret_aes);
     if (rv == CKR_OK)
-        rv = wrap_oaep(transfer, kek, kek_len, aes, out);
+        rv = wrap_oaep(transfer, kek, kek_len, *ret_aes, out);
     if (rv == CKR_OK)
-        rv = wrap(transfer, way->mechanism, aes, target, "wrap a key with AES (RFC 5649)",
+        rv = wrap(transfer, way->mechanism, *ret_aes, target, "wrap a key with AES (RFC 5649)",
                   out + kek_len, KW_TRANSFER_MAX - kek_len, &len);
     if (rv == CKR_OK)
         *ret_len = kek_len + len;
@@ -166,17 +165,76 @@ static CK_RV try_out(struct kw_transfer *transfer, const struct kw_transfer_way 
 {
     uint8_t parts[KW_TRANSFER_MAX], alone[KW_RSA_MAX_BYTES];
     size_t len = 0, kek_len = kw_throwaway_public(trial)->modulus_len;
-    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE, probe = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE, probe = CK_INVALID_HANDLE, aes = CK_INVALID_HANDLE;
     CK_RV rv = import_kek(transfer, kw_throwaway_public(trial), &kek);
     if (rv == CKR_OK)
         rv = make_secret(transfer, &probe_key, &probe);
     if (rv == CKR_OK)
         rv = wrap_oaep(transfer, kek, kek_len, probe, alone);
     if (rv == CKR_OK)
-        rv = wrap_parts(transfer, way, kek, kek_len, probe, parts, &len);
+        rv = wrap_parts(transfer, way, kek, kek_len, probe, parts, &len, &aes);
     kw_transfer_clear(transfer);
     if (rv == CKR_OK)
         *ret_answer = judge(transfer->token->crypto, trial, parts, len, alone);
+    return rv;
+}
+
+/* ---- zero bytes behind the key ---- */
+
+/* The AES key of the session, by way of the trial key. */
+static CK_RV learn_aes(struct kw_transfer *transfer, const struct kw_throwaway *trial,
+                       CK_OBJECT_HANDLE aes_handle, struct kw_secret **ret_aes)
+{
+    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE;
+    uint8_t wrapped[KW_RSA_MAX_BYTES];
+    size_t len = kw_throwaway_public(trial)->modulus_len;
+    CK_RV rv = import_kek(transfer, kw_throwaway_public(trial), &kek);
+    if (rv == CKR_OK)
+        rv = wrap_oaep(transfer, kek, len, aes_handle, wrapped);
+    if (rv != CKR_OK)
+        return rv;
+    enum kw_status status = kw_throwaway_unwrap(trial, wrapped, len, ret_aes, NULL);
+    kw_wipe(wrapped, sizeof(wrapped)); /* as good as the key, next to the trial key */
+    return status ? CKR_WRAPPED_KEY_INVALID : CKR_OK;
+}
+
+/* The RFC 5649 part once more, of the PKCS#8 alone: its length goes into every round of the cipher,
+ * so there is no other way. */
+static enum kw_status wrap_again(struct kw_crypto *crypto, const struct kw_secret *aes,
+                                 size_t kek_len, struct wrapping *job)
+{
+    struct kw_secret *pkcs8 = NULL;
+    struct kw_buffer again = KW_BUFFER_INIT(KW_TRANSFER_MAX);
+    enum kw_status status =
+        kw_kwp_unwrap(crypto, aes, job->wrapped + kek_len, job->len - kek_len, &pkcs8, NULL);
+    if (!status)
+        status = kw_pkcs8_cut_zeros(pkcs8, NULL);
+    if (!status)
+        status = kw_kwp_wrap(crypto, aes, pkcs8, &again, NULL);
+    if (!status && again.len > sizeof(job->wrapped) - kek_len)
+        status = KW_FAULT;
+    if (!status) {
+        memcpy(job->wrapped + kek_len, again.data, again.len);
+        job->len = kek_len + again.len;
+    }
+    kw_secret_free(pkcs8);
+    kw_buffer_cleanup(&again);
+    return status;
+}
+
+/* Only for tokens whose private keys are in this process's memory anyway: here this one is too, for
+ * a moment. */
+static CK_RV take_zeros_off(struct kw_transfer *transfer, CK_OBJECT_HANDLE aes_handle,
+                            struct wrapping *job)
+{
+    struct kw_secret *aes = NULL;
+    CK_RV rv = learn_aes(transfer, job->trial, aes_handle, &aes);
+    if (rv == CKR_OK) {
+        transfer->doing = "wrap a key that is PKCS#8 and zero bytes";
+        if (wrap_again(transfer->token->crypto, aes, job->kek->modulus_len, job) != KW_OK)
+            rv = CKR_WRAPPED_KEY_INVALID;
+    }
+    kw_secret_free(aes);
     return rv;
 }
 
@@ -193,11 +251,17 @@ static CK_RV wrap_by_parts(struct kw_transfer *transfer, const struct kw_transfe
         transfer->doing = "wrap a known secret as RFC 5649 has it";
         return CKR_MECHANISM_INVALID;
     }
-    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE, aes = CK_INVALID_HANDLE;
     rv = import_kek(transfer, job->kek, &kek);
     if (rv == CKR_OK)
-        rv = wrap_parts(transfer, way, kek, job->kek->modulus_len, target, job->wrapped, &job->len);
+        rv = wrap_parts(transfer, way, kek, job->kek->modulus_len, target, job->wrapped, &job->len,
+                        &aes);
     job->mechanism = answer == ANSWER_RIGHT ? way->name : way->name_with_zeros;
+    if (rv == CKR_OK && answer == ANSWER_WITH_ZEROS &&
+        kw_module_quirks(transfer->token->module)->in_process) {
+        rv = take_zeros_off(transfer, aes, job);
+        job->mechanism = way->name_without;
+    }
     return rv;
 }
 

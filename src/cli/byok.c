@@ -109,6 +109,11 @@ static enum kw_status export_key(struct kw_keyring *keyring, const struct argume
         (void)fprintf(stderr,
                       "keyward: warning: this token adds up to 7 zero bytes to a key before "
                       "it wraps it; a strict reader may refuse the file\n");
+    if (!status && kw_wrap_was_in_clear(mechanism))
+        (void)fprintf(stderr,
+                      "keyward: warning: this token is software in the process that uses it, and "
+                      "adds zero bytes to a key; to take them off, the key was in clear in locked "
+                      "memory for a moment\n");
     if (!status && !arguments->quiet) {
         printf("key wrapped to %s by %s\n", show(arguments->out, shown), mechanism);
         status = finish_output(err);

@@ -264,18 +264,22 @@ static void takes_the_best_mechanism(void **state)
     static const struct {
         bool whole;
         CK_ULONG whole_more;
-        bool kwp, pad_is_other;
+        bool kwp, pad_is_other, unknown;
         const char *mechanism;
     } cases[] = {
-        {true, 0, true, false, "CKM_RSA_AES_KEY_WRAP"},
-        {true, 4, true, false, "KWP with up to"}, /* not a length that RFC 5649 gives */
-        {false, 0, true, true, "KWP with up to"},
-        {false, 0, true, false, "KWP with up to"},
-        {false, 0, false, false, "PAD with up to"},
+        {true, 0, true, false, false, "CKM_RSA_AES_KEY_WRAP"},
+        /* not a length that RFC 5649 gives */
+        {true, 4, true, false, true, "KWP with up to"},
+        {false, 0, true, true, true, "KWP with up to"},
+        {false, 0, true, false, true, "KWP with up to"},
+        {false, 0, false, false, true, "PAD with up to"},
+        {false, 0, true, true, false, "KWP, zero bytes taken off"},
+        {false, 0, false, false, false, "PAD, zero bytes taken off"},
     };
     for (size_t i = 0; i < KW_COUNT(cases); i++) {
         struct kw_transfer_faults *faults = transfer_faults();
         struct kw_token_key key;
+        faults->unknown = cases[i].unknown;
         struct kw_token *token = open_with_target(KW_TEST_TRANSFER_MODULE, &key);
         faults->whole = cases[i].whole;
         faults->whole_more = cases[i].whole_more;
@@ -290,6 +294,30 @@ static void takes_the_best_mechanism(void **state)
         assert_int_equal(count_objects(), before);
         if (strchr(mechanism, ' '))
             assert_opens(OTHER, &wrapped, mechanism);
+        kw_buffer_cleanup(&wrapped);
+        kw_token_free(token);
+    }
+}
+
+/* Of a token that may be anything, this process gets to know no AES key that wraps a key of worth.
+ */
+static void zeros_are_taken_off_where_the_token_is_in_this_process(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    for (int unknown = 0; unknown <= 1; unknown++) {
+        struct kw_transfer_faults *faults = transfer_faults();
+        struct kw_token_key key;
+        struct kw_buffer wrapped = KW_BUFFER_INIT(KW_TRANSFER_MAX);
+        const char *mechanism = NULL;
+        faults->unknown = unknown != 0;
+        struct kw_token *token = open_with_target(KW_TEST_TRANSFER_MODULE, &key);
+        faults->kwp = true;
+        assert_true(wraps(token, &key, OTHER, &wrapped, &mechanism));
+        assert_int_equal(faults->oaep_wraps, unknown ? 3 : 4);
+        assert_int_equal(kw_wrap_adds_zeros(mechanism), unknown);
+        assert_int_equal(kw_wrap_was_in_clear(mechanism), !unknown);
+        assert_opens(OTHER, &wrapped, mechanism);
         kw_buffer_cleanup(&wrapped);
         kw_token_free(token);
     }
@@ -666,6 +694,7 @@ static void what_fits(void **state)
     assert_false(kw_transfer_fits(256, 256 + 2560));
     assert_false(kw_transfer_fits(512, SIZE_MAX));
     assert_false(kw_wrap_adds_zeros("CKM_RSA_AES_KEY_WRAP"));
+    assert_false(kw_wrap_was_in_clear("CKM_RSA_AES_KEY_WRAP"));
     assert_false(kw_wrap_adds_zeros("CKM_RSA_PKCS_OAEP and CKM_AES_KEY_WRAP_KWP"));
 }
 
@@ -677,6 +706,7 @@ int main(void)
         cmocka_unit_test(a_key_that_is_not_extractable_stays),
         cmocka_unit_test(keks_of_a_wrong_size),
         cmocka_unit_test(takes_the_best_mechanism),
+        cmocka_unit_test(zeros_are_taken_off_where_the_token_is_in_this_process),
         cmocka_unit_test(refuses_what_is_not_rfc_5649),
         cmocka_unit_test(answers_that_make_no_sense),
         cmocka_unit_test(every_call_may_fail),

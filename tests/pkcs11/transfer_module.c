@@ -109,6 +109,7 @@ static CK_RV wrap_key(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJ
     COUNTED();
     bool private = is_private(session, key);
     faults.private_wraps += private;
+    faults.oaep_wraps += mechanism->mechanism == CKM_RSA_PKCS_OAEP;
     if (private && faults.wrap_private_answer)
         return faults.wrap_private_answer;
     if (mechanism->mechanism == RSA_AES_KEY_WRAP)
@@ -161,6 +162,14 @@ static CK_RV destroy_object(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
     return real->C_DestroyObject(session, object);
 }
 
+static CK_RV get_info(CK_INFO *info)
+{
+    CK_RV rv = real->C_GetInfo(info);
+    if (faults.unknown)
+        memcpy(info->manufacturerID, "Somebody", 8);
+    return rv;
+}
+
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
 {
     const char *path = getenv("KW_FAULT_REAL_MODULE");
@@ -172,6 +181,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
         return CKR_GENERAL_ERROR;
     list = *real;
     list.C_GetFunctionList = C_GetFunctionList;
+    list.C_GetInfo = get_info;
     list.C_WrapKey = wrap_key;
     list.C_UnwrapKey = unwrap_key;
     list.C_GenerateKey = generate_key;

@@ -12,6 +12,7 @@ struct kw_transfer_faults {
     bool pad_is_other; /* 0x210A is there and is RFC 3394 */
     bool no_pad;
     bool pad_wraps_itself; /* 0x210A wraps the wrapping key, not what it is given */
+    bool unknown;          /* C_GetInfo tells of another module */
     bool whole;            /* 0x1054 is there, made from the real module's parts */
     CK_ULONG whole_more;   /* and claims to give so many bytes more */
     CK_RV wrap_private_answer;
@@ -24,6 +25,7 @@ struct kw_transfer_faults {
     /* What was seen. */
     unsigned calls;
     unsigned private_wraps; /* C_WrapKey of a private key */
+    unsigned oaep_wraps;
 };
 
 /* Exported by the module as kw_transfer_control. KW_FAULT_REAL_MODULE names the real module. */
