@@ -81,8 +81,8 @@ struct option_row {
 
 struct subcommand {
     const char *name;     /* one word or two */
-    const char *operands; /* as the help shows them */
-    size_t operand_count;
+    const char *operands; /* as the help shows them; one in brackets may be left out */
+    size_t operand_count; /* at most */
     const char *summary;
     const struct option_row *options; /* all but the common ones */
     size_t option_count;

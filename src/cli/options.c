@@ -136,6 +136,15 @@ static enum kw_status parse_options(struct getopt_tables *tables, int argc, char
     }
 }
 
+/* The help's text is what says which ones may be left out, so that both always agree. */
+static size_t least_operands(const struct subcommand *command)
+{
+    size_t least = command->operand_count;
+    for (const char *at = command->operands; *at && least > 0; at++)
+        least -= *at == '[';
+    return least;
+}
+
 enum kw_status parse_arguments(const struct subcommand *command, int argc, char **argv,
                                struct arguments *arguments, struct kw_error *err)
 {
@@ -146,7 +155,7 @@ enum kw_status parse_arguments(const struct subcommand *command, int argc, char 
     if (status || arguments->help)
         return status;
     size_t count = (size_t)(argc - optind);
-    if (count != command->operand_count)
+    if (count < least_operands(command) || count > command->operand_count)
         return kw_fail(err, KW_USAGE, "usage: keyward %s [OPTION]...%s%s; see keyward %s --help",
                        command->name, command->operands[0] ? " " : "", command->operands,
                        command->name);

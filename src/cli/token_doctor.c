@@ -145,6 +145,19 @@ static enum kw_status show_diagnosis(const struct arguments *arguments,
     return finish_output(err);
 }
 
+/* The token may be named as the operand too. */
+static enum kw_status open_named(const struct arguments *arguments, char **argv,
+                                 struct kw_keyring **ret_keyring, struct kw_error *err)
+{
+    struct arguments named = *arguments;
+    if (named.token && named.operands[0])
+        return kw_fail(err, KW_USAGE,
+                       "the token is named twice; give either an operand or --token");
+    if (named.operands[0])
+        named.token = named.operands[0];
+    return open_keyring(&named, argv, ret_keyring, err);
+}
+
 int run_token_doctor(const struct arguments *arguments, char **argv)
 {
     struct diagnosis diagnosis = {.count = 0};
@@ -152,7 +165,7 @@ int run_token_doctor(const struct arguments *arguments, char **argv)
     struct kw_keyring *keyring = NULL;
     struct kw_error err;
     int code = 0;
-    enum kw_status status = open_keyring(arguments, argv, &keyring, &err);
+    enum kw_status status = open_named(arguments, argv, &keyring, &err);
     if (!status)
         status = diagnose(keyring, &token, &diagnosis, &err);
     print_keyring_warnings(keyring, arguments);

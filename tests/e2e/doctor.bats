@@ -50,8 +50,18 @@ assert report["verdicts"]["unwrap"] == "yes" and report["verdicts"]["sign-audit"
         --kid https://v.vault.azure.net/keys/kek/0123456789abcdef0123456789abcdef
 }
 
-@test "token doctor takes no operand, and says in JSON why there is no diagnosis" {
+@test "token doctor takes the token as its operand too, but once" {
+    expect 0 keyward token doctor "$KW_TEST_TOKEN"
+    grep -q -E '^unwrap data keys +yes$' <<<"$output"
+    expect 3 keyward token doctor nonesuch
+    says nonesuch
     expect 2 doctor "$KW_TEST_TOKEN"
+    says 'named twice'
+    expect 2 keyward token doctor "$KW_TEST_TOKEN" "$KW_TEST_TOKEN"
+    says 'usage: keyward token doctor'
+}
+
+@test "token doctor says in JSON why there is no diagnosis" {
     expect 6 keyward token doctor --json \
         --token "pkcs11:token=nonesuch?module-path=$KW_TEST_MODULE&pin-source=file:$KW_TEST_PIN_FILE"
     python3 -c 'import json, sys; assert json.load(sys.stdin)["error"]["status"]' <<<"$output"
