@@ -79,6 +79,8 @@ struct kw_quirks {
                                  else: what is secret on them is in that process's memory anyway */
     bool may_init;            /* Keyward may initialise its tokens: they are for trials */
     bool rw_sessions;         /* it opens no read-only sessions */
+    bool no_session_keys;     /* every key that it makes stays: whoever tries out removes them */
+    bool fixed_usage;         /* it decides itself what a key may do, and fails if it is told */
     bool documented;          /* all of this is from documentation, and was not tried */
     const char *to_init;      /* with which command of its own: half a sentence */
     const char *to_remove;    /* the command that removes a token, where may_init */
@@ -297,6 +299,10 @@ void kw_template_add_date(struct kw_template *template, CK_ATTRIBUTE_TYPE type, 
  * class, key type and numbers. */
 void kw_template_add_private(struct kw_template *template, const struct kw_key_plan *plan);
 void kw_template_add_public(struct kw_template *template, const struct kw_key_plan *plan);
+/* Changes a value that was added. */
+void kw_template_set_bool(struct kw_template *template, CK_ATTRIBUTE_TYPE type, bool value);
+/* Takes what the plan says of usage out again, for tokens that decide on it themselves. */
+void kw_template_drop_usage(struct kw_template *template);
 /* CKA_CLASS and CKA_KEY_TYPE. */
 void kw_template_add_rsa_class(struct kw_template *template, CK_OBJECT_CLASS class);
 

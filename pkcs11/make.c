@@ -48,17 +48,16 @@ static bool same_modulus(const struct kw_rsa_public *a, const struct kw_rsa_publ
 
 /* Where the token tells them; one that tells none of them keeps to its own rules. */
 static CK_RV check_flags(struct kw_token *token, struct kw_session *session,
-                         CK_OBJECT_HANDLE handle, const struct kw_use_flags *use, bool *ret_equal)
+                         CK_OBJECT_HANDLE handle, bool *ret_equal)
 {
-    const CK_BBOOL wanted[4] = {CK_TRUE, CK_TRUE, use->sign, CK_FALSE};
-    CK_BBOOL values[4] = {CK_FALSE};
+    static const CK_BBOOL wanted[3] = {CK_TRUE, CK_TRUE, CK_FALSE};
+    CK_BBOOL values[3] = {CK_FALSE};
     CK_ATTRIBUTE attributes[] = {
         {CKA_TOKEN, &values[0], 1},
         {CKA_PRIVATE, &values[1], 1},
-        {CKA_SIGN, &values[2], 1},
-        {CKA_SIGN_RECOVER, &values[3], 1},
+        {CKA_SIGN_RECOVER, &values[2], 1},
     };
-    CK_RV rv = kw_attributes_read(token->functions, session, handle, attributes, 4);
+    CK_RV rv = kw_attributes_read(token->functions, session, handle, attributes, 3);
     if (rv != CKR_OK)
         return rv;
     bool equal = true;
@@ -67,6 +66,15 @@ static CK_RV check_flags(struct kw_token *token, struct kw_session *session,
             equal = false;
     *ret_equal = equal;
     return CKR_OK;
+}
+
+/* Neither less nor more; more only where the token decides on that. */
+static bool fits_use(const struct kw_token_key *private, const struct kw_use_flags *use, bool fixed)
+{
+    if (fixed)
+        return use->sign ? private->sign : use->decrypt ? private->decrypt : private->unwrap;
+    return private->decrypt == use->decrypt && private->unwrap == use->unwrap &&
+           private->sign == use->sign;
 }
 
 /* Both halves, as the token tells them. */
@@ -85,7 +93,7 @@ static enum kw_status read_pair(struct kw_token *token, struct kw_session *sessi
     if (rv == CKR_OK)
         rv = kw_key_read(token, session, handles[1], &pair->public);
     if (rv == CKR_OK)
-        rv = check_flags(token, session, handles[0], &kw_use_flags[plan->use], &pair->flags_equal);
+        rv = check_flags(token, session, handles[0], &pair->flags_equal);
     if (rv == CKR_OK)
         rv =
             kw_halves_check_dates(token, session, handles, not_before, expires, &pair->dates_equal);
@@ -96,7 +104,7 @@ static enum kw_status read_pair(struct kw_token *token, struct kw_session *sessi
 
 /* The first thing that is not as planned, or NULL. */
 static const char *find_difference(const struct pair *pair, const struct kw_key_plan *plan,
-                                   unsigned bits)
+                                   unsigned bits, bool fixed_usage)
 {
     const struct kw_token_key *private = &pair->private;
     const struct kw_use_flags *use = &kw_use_flags[plan->use];
@@ -109,8 +117,7 @@ static const char *find_difference(const struct pair *pair, const struct kw_key_
         {has_names(private, plan) && has_names(&pair->public, plan), "name or id"},
         {private->sensitive, "sensitivity"},
         {private->extractable == plan->extractable, "extractability"},
-        {private->decrypt == use->decrypt && private->unwrap == use->unwrap && pair->flags_equal,
-         "usage"},
+        {fits_use(private, use, fixed_usage) && pair->flags_equal, "usage"},
         {pair->dates_equal, "dates"},
     };
     for (size_t i = 0; i < KW_COUNT(checks); i++)
@@ -129,7 +136,8 @@ enum kw_status kw_pair_check(struct kw_token *token, struct kw_session *session,
     enum kw_status status = read_pair(token, session, handles, plan, &pair, err);
     if (status)
         return status;
-    const char *difference = find_difference(&pair, plan, bits);
+    const char *difference =
+        find_difference(&pair, plan, bits, kw_module_quirks(token->module)->fixed_usage);
     if (difference)
         return kw_fail(err, KW_KEY_UNUSABLE,
                        "the token \"%s\" gave the new key another %s than was asked for, so it was "
@@ -292,6 +300,10 @@ static enum kw_status generate(struct kw_token *token, struct kw_session *sessio
     kw_template_add(&public, CKA_MODULUS_BITS, &bits, sizeof(bits));
     kw_template_add(&public, CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
     kw_template_add_private(&private, plan);
+    if (kw_module_quirks(token->module)->fixed_usage) {
+        kw_template_drop_usage(&public);
+        kw_template_drop_usage(&private);
+    }
     CK_MECHANISM mechanism = {.mechanism = CKM_RSA_PKCS_KEY_PAIR_GEN};
     CK_OBJECT_HANDLE public_handle = CK_INVALID_HANDLE, private_handle = CK_INVALID_HANDLE;
     CK_RV rv = token->functions->C_GenerateKeyPair(session->handle, &mechanism, public.items,

@@ -99,6 +99,14 @@ void kw_template_add_bool(struct kw_template *template, CK_ATTRIBUTE_TYPE type, 
     kw_template_add(template, type, value ? &yes : &no, sizeof(yes));
 }
 
+void kw_template_set_bool(struct kw_template *template, CK_ATTRIBUTE_TYPE type, bool value)
+{
+    static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    for (CK_ULONG i = 0; i < template->count; i++)
+        if (template->items[i].type == type)
+            template->items[i].pValue = (void *)(value ? &yes : &no);
+}
+
 void kw_template_add_date(struct kw_template *template, CK_ATTRIBUTE_TYPE type, const char *date)
 {
     if (!date[0] || template->date_count >= KW_COUNT(template->dates)) {
@@ -172,4 +180,21 @@ void kw_template_add_public(struct kw_template *template, const struct kw_key_pl
     };
     add_flags(template, flags, KW_COUNT(flags));
     add_names(template, plan);
+}
+
+void kw_template_drop_usage(struct kw_template *template)
+{
+    static const CK_ATTRIBUTE_TYPE usage[] = {
+        CKA_DECRYPT, CKA_UNWRAP, CKA_SIGN,   CKA_SIGN_RECOVER,
+        CKA_ENCRYPT, CKA_WRAP,   CKA_VERIFY, CKA_VERIFY_RECOVER,
+    };
+    CK_ULONG kept = 0;
+    for (CK_ULONG i = 0; i < template->count; i++) {
+        bool drop = false;
+        for (size_t j = 0; j < KW_COUNT(usage); j++)
+            drop |= template->items[i].type == usage[j];
+        if (!drop)
+            template->items[kept++] = template->items[i];
+    }
+    template->count = kept;
 }

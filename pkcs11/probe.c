@@ -66,32 +66,27 @@ static CK_RV generate_pair(struct kw_token *token, struct kw_session *session,
                            enum kw_probe_use use, const uint8_t id[16], struct kw_probe_pair *pair)
 {
     static const CK_BYTE f4[] = {1, 0, 1};
-    static const char label[] = "keyward probe";
+    const struct kw_key_plan plan = {.use = use == KW_PROBE_SIGNING ? KW_USE_SIGN : KW_USE_DECRYPT,
+                                     .label = "keyward probe",
+                                     .id = id,
+                                     .id_len = 16,
+                                     .extractable = use == KW_PROBE_EXPORTABLE};
+    const struct kw_quirks *quirks = kw_module_quirks(token->module);
     const CK_ULONG bits = 2048;
-    bool signs = use == KW_PROBE_SIGNING;
-    struct kw_template public = {.count = 0}, private = {.count = 0};
-    kw_template_add_bool(&public, CKA_TOKEN, false);
-    kw_template_add_bool(&public, CKA_PRIVATE, false);
-    kw_template_add_bool(&public, CKA_ENCRYPT, !signs);
-    kw_template_add_bool(&public, CKA_WRAP, !signs);
-    kw_template_add_bool(&public, CKA_VERIFY, signs);
-    kw_template_add(&public, CKA_MODULUS_BITS, &bits, sizeof(bits));
-    kw_template_add(&public, CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
-    kw_template_add(&public, CKA_ID, id, 16);
-    kw_template_add(&public, CKA_LABEL, label, sizeof(label) - 1);
-    kw_template_add_bool(&private, CKA_TOKEN, false);
-    kw_template_add_bool(&private, CKA_PRIVATE, true);
-    kw_template_add_bool(&private, CKA_SENSITIVE, true);
-    kw_template_add_bool(&private, CKA_EXTRACTABLE, use == KW_PROBE_EXPORTABLE);
-    kw_template_add_bool(&private, CKA_DECRYPT, !signs);
-    kw_template_add_bool(&private, CKA_UNWRAP, !signs);
-    kw_template_add_bool(&private, CKA_SIGN, signs);
-    kw_template_add(&private, CKA_ID, id, 16);
-    kw_template_add(&private, CKA_LABEL, label, sizeof(label) - 1);
+    struct kw_template templates[2] = {{.count = 0}, {.count = 0}};
+    kw_template_add_public(&templates[0], &plan);
+    kw_template_add(&templates[0], CKA_MODULUS_BITS, &bits, sizeof(bits));
+    kw_template_add(&templates[0], CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
+    kw_template_add_private(&templates[1], &plan);
+    for (size_t i = 0; i < KW_COUNT(templates); i++) {
+        kw_template_set_bool(&templates[i], CKA_TOKEN, quirks->no_session_keys);
+        if (quirks->fixed_usage)
+            kw_template_drop_usage(&templates[i]);
+    }
     CK_MECHANISM mechanism = {.mechanism = CKM_RSA_PKCS_KEY_PAIR_GEN};
-    return token->functions->C_GenerateKeyPair(session->handle, &mechanism, public.items,
-                                               public.count, private.items, private.count,
-                                               &pair->public_handle, &pair->private_handle);
+    return token->functions->C_GenerateKeyPair(
+        session->handle, &mechanism, templates[0].items, templates[0].count, templates[1].items,
+        templates[1].count, &pair->public_handle, &pair->private_handle);
 }
 
 static void destroy_pair(struct kw_token *token, const struct kw_session *session,

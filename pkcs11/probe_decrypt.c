@@ -120,6 +120,10 @@ void kw_probe_tampered(struct kw_probing *probing, size_t which, struct kw_probe
     (void)which;
     const struct kw_probe_pair *pair = kw_probe_pair(probing, KW_PROBE_SEALED, result);
     struct sample sample;
+    if (pair && kw_module_quirks(probing->token->module)->no_session_keys) {
+        kw_probe_set(result, KW_PROBE_UNKNOWN, "not tried: a key that failed could not be removed");
+        return;
+    }
     if (!pair || !make_sample(probing, pair, &ways[KW_PROBE_RSA1_5], &sample, result))
         return;
     CK_RV rv = decrypt(probing, &sample);

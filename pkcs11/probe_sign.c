@@ -74,11 +74,12 @@ static CK_RV make_p256(struct kw_probing *probing, OSSL_LIB_CTX *context, struct
 {
     static const CK_BYTE curve[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
     struct kw_template public = {.count = 0}, private = {.count = 0};
-    kw_template_add_bool(&public, CKA_TOKEN, false);
+    bool stays = kw_module_quirks(probing->token->module)->no_session_keys;
+    kw_template_add_bool(&public, CKA_TOKEN, stays);
     kw_template_add_bool(&public, CKA_PRIVATE, false);
     kw_template_add_bool(&public, CKA_VERIFY, true);
     kw_template_add(&public, CKA_EC_PARAMS, curve, sizeof(curve));
-    kw_template_add_bool(&private, CKA_TOKEN, false);
+    kw_template_add_bool(&private, CKA_TOKEN, stays);
     kw_template_add_bool(&private, CKA_PRIVATE, true);
     kw_template_add_bool(&private, CKA_SENSITIVE, true);
     kw_template_add_bool(&private, CKA_EXTRACTABLE, false);

@@ -58,6 +58,8 @@ static const struct kw_quirks rows[] = {
         .manufacturer = "tpm2-software.github.io",
         .description = "TPM2.0 Cryptoki",
         .file = "libtpm2_pkcs11.",
+        .no_session_keys = true,
+        .fixed_usage = true,
         .to_init = "use tpm2_ptool init and tpm2_ptool addtoken --pid=1 --label=LABEL",
     },
     {
@@ -153,6 +155,9 @@ static const struct fact {
      "software in this process: zero bytes behind an exported key are taken off here"},
     {offsetof(struct kw_quirks, may_init), "token init makes tokens for trials"},
     {offsetof(struct kw_quirks, rw_sessions), "every session is read-write"},
+    {offsetof(struct kw_quirks, no_session_keys),
+     "keys for trying out are made to stay, and removed"},
+    {offsetof(struct kw_quirks, fixed_usage), "its keys do what it lets them, and not less"},
     {offsetof(struct kw_quirks, documented), "known from documentation only, not tried"},
 };
 

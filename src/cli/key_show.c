@@ -21,7 +21,7 @@ static void add_operations(cJSON *jwk, const struct kw_token_key *key)
         const char *name;
     } names[] = {
         {key->decrypt, "encrypt"},
-        {key->decrypt && key->unwrap, "wrapKey"},
+        {key->decrypt, "wrapKey"},
         {key->unwrap && !key->decrypt, "import"},
         {key->sign, "verify"},
     };

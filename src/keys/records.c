@@ -40,12 +40,12 @@ static const char *signer_label(const struct kw_keyring *keyring)
     return configured ? configured : DEFAULT_SIGNER;
 }
 
-/* A key that decrypts too does not count: what it decrypts on request could look like a signature.
- */
+/* Some tokens let every key decrypt too. It is never used for that: what it decrypts on request
+ * could look like a signature. */
 static bool is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key)
 {
-    return key->sign && !key->decrypt && !key->unwrap && key->id_len > 0 &&
-           key->public.modulus_len > 0 && strcmp(key->label, signer_label(keyring)) == 0;
+    return key->sign && key->id_len > 0 && key->public.modulus_len > 0 &&
+           strcmp(key->label, signer_label(keyring)) == 0;
 }
 
 /* The one with that id, or any where `kid` is NULL. */
@@ -99,10 +99,11 @@ static enum kw_status get_signer(struct kw_keyring *keyring, const struct kw_tok
         signer = find_signer(keyring, NULL);
     }
     if (!signer)
-        return kw_fail(err, KW_KEY_UNUSABLE,
-                       "the new key \"%s\" on the token \"%s\" does not read back as one that only "
-                       "signs; records can't be kept there",
-                       signer_label(keyring), kw_token_info(keyring->token)->label);
+        return kw_fail(
+            err, KW_KEY_UNUSABLE,
+            "the new key \"%s\" on the token \"%s\" does not read back as one that signs; "
+            "records can't be kept there",
+            signer_label(keyring), kw_token_info(keyring->token)->label);
     *ret_signer = signer;
     return KW_OK;
 }
@@ -327,6 +328,11 @@ static enum kw_status refuse(const struct kw_token_key *key, const struct kw_key
 enum kw_status kw_check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
                             struct kw_error *err)
 {
+    if (is_signer(keyring, key))
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "key \"%s\" signs the records of keys and is used for nothing else; use "
+                       "another key",
+                       signer_label(keyring));
     for (size_t i = 0; i < keyring->key_count; i++) {
         if (key != &keyring->keys[i])
             continue;
