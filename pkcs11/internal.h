@@ -96,6 +96,9 @@ struct kw_slot {
     CK_SLOT_ID id;
     CK_TOKEN_INFO info;
 };
+/* All tokens that are there now, initialised or not. The caller frees *ret_slots with free(). */
+enum kw_status kw_slots_read(const struct kw_module *module, struct kw_slot **ret_slots,
+                             size_t *ret_count, struct kw_error *err);
 /* The one initialised token that the URI (or NULL) matches. */
 enum kw_status kw_slot_find(const struct kw_module *module, const struct kw_uri *uri,
                             struct kw_slot *ret_slot, struct kw_error *err);

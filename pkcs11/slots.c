@@ -81,9 +81,8 @@ static enum kw_status read_slot_ids(const struct kw_module *module, CK_SLOT_ID *
     return KW_OK;
 }
 
-/* All tokens that are there now. */
-static enum kw_status read_slots(const struct kw_module *module, struct kw_slot **ret_slots,
-                                 size_t *ret_count, struct kw_error *err)
+enum kw_status kw_slots_read(const struct kw_module *module, struct kw_slot **ret_slots,
+                             size_t *ret_count, struct kw_error *err)
 {
     const CK_FUNCTION_LIST *functions = kw_module_functions(module);
     CK_SLOT_ID *ids = NULL;
@@ -119,7 +118,7 @@ enum kw_status kw_token_list(const char *module_path, const char *init_args,
         return status;
     struct kw_slot *slots = NULL;
     size_t count = 0;
-    status = read_slots(module, &slots, &count, err);
+    status = kw_slots_read(module, &slots, &count, err);
     kw_module_put(module);
     if (status)
         return status;
@@ -209,7 +208,7 @@ enum kw_status kw_slot_find(const struct kw_module *module, const struct kw_uri 
 {
     struct kw_slot *slots = NULL;
     size_t count = 0;
-    enum kw_status status = read_slots(module, &slots, &count, err);
+    enum kw_status status = kw_slots_read(module, &slots, &count, err);
     if (status)
         return status;
     size_t matching = 0, last = 0;
@@ -231,7 +230,7 @@ enum kw_status kw_slot_find_again(const struct kw_module *module, const CK_TOKEN
 {
     struct kw_slot *slots = NULL;
     size_t count = 0;
-    enum kw_status status = read_slots(module, &slots, &count, err);
+    enum kw_status status = kw_slots_read(module, &slots, &count, err);
     if (status)
         return status;
     struct kw_token_info info;

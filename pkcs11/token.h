@@ -37,7 +37,12 @@ bool kw_uri_names_key(const struct kw_uri *uri);
  * by the URI. */
 const char *kw_uri_public_text(const struct kw_uri *uri);
 
-/* ---- tokens: module.c, slots.c, quirks.c ---- */
+/* Appends the URI of a token: its label, the module's path, and the PIN source unless that is NULL.
+ */
+enum kw_status kw_uri_of_token(const char *label, const char *module, const char *pin_source,
+                               struct kw_buffer *text, struct kw_error *err);
+
+/* ---- tokens: module.c, slots.c ---- */
 
 /* CK_TOKEN_INFO, trimmed and NUL-terminated, fit for a terminal. */
 struct kw_token_info {
@@ -59,10 +64,6 @@ struct kw_token_info {
 enum kw_status kw_token_list(const char *module, const char *init_args, const struct kw_uri *uri,
                              struct kw_token_info **ret_infos, size_t *ret_count,
                              struct kw_error *err);
-
-/* The module of SoftHSM2, whose tokens are for trials, where it is in one of the usual places; else
- * NULL. Static memory. */
-const char *kw_trial_module(void);
 
 /* Called at most once per token and login, and again only after a login was
  * lost; gives the PIN that the token then owns. KW_PIN_MISSING where there is
@@ -89,6 +90,26 @@ const struct kw_token_info *kw_token_info(const struct kw_token *token);
 /* Whether what the URI says of a token, if anything, is true of this one, and
  * its module, if it names one, is this one's. */
 bool kw_token_answers_to(const struct kw_token *token, const struct kw_uri *uri);
+
+/* ---- making a token for trials: init.c, quirks.c ---- */
+
+/* The module of SoftHSM2 where it is in one of the usual places, else NULL. Static memory. */
+const char *kw_trial_module(void);
+struct kw_token_plan {
+    const char *module; /* absolute path */
+    const char *label;  /* 1 to 32 bytes that can be printed, without blanks around them */
+    kw_pin_fn so_pin;   /* each is called once, after all that can be checked was, and with what the
+                           token is going to be */
+    kw_pin_fn pin;
+    void *pin_context;
+};
+/* Initialises the first free token of the module, SoftHSM2's and no other's: KW_USAGE says with
+ * which command those are initialised. Never one that is initialised already. KW_EXISTS where a
+ * token of the module has the label, KW_CONFIG for a PIN whose length the token does not take,
+ * KW_TOKEN. A token that was initialised and got no PIN stays there, and the message says how to
+ * remove it. */
+enum kw_status kw_token_init(const struct kw_token_plan *plan, struct kw_token_info *ret_info,
+                             struct kw_error *err);
 
 /* ---- keys: objects.c ---- */
 

@@ -200,3 +200,32 @@ bool kw_uri_matches_token(const struct kw_uri *uri, const CK_INFO *module, const
            p11_kit_uri_match_slot_info(uri->parsed, slot) &&
            p11_kit_uri_match_token_info(uri->parsed, token);
 }
+
+/* ---- making one ---- */
+
+/* Percent-encodes all that RFC 7512 wants encoded anywhere, and then some. */
+static enum kw_status add_value(struct kw_buffer *text, const char *name, const char *value,
+                                struct kw_error *err)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/";
+    enum kw_status status = kw_buffer_printf(text, err, "%s=", name);
+    for (; *value && !status; value++)
+        status = strchr(plain, *value)
+                     ? kw_buffer_append(text, value, 1, err)
+                     : kw_buffer_printf(text, err, "%%%02X", (unsigned)(unsigned char)*value);
+    return status;
+}
+
+enum kw_status kw_uri_of_token(const char *label, const char *module, const char *pin_source,
+                               struct kw_buffer *text, struct kw_error *err)
+{
+    enum kw_status status = kw_buffer_printf(text, err, KW_URI_SCHEME);
+    if (!status)
+        status = add_value(text, "token", label, err);
+    if (!status)
+        status = add_value(text, "?module-path", module, err);
+    if (!status && pin_source)
+        status = add_value(text, "&pin-source", pin_source, err);
+    return status;
+}

@@ -45,6 +45,8 @@ struct arguments {
     const char *confirm;
     const char *tag[MAX_GLOBS];
     size_t tag_count;
+    const char *pin_source;
+    const char *so_pin_source;
     const char *include[MAX_GLOBS];
     size_t include_count;
     const char *exclude[MAX_GLOBS];
@@ -155,6 +157,7 @@ int run_byok_import(const struct arguments *arguments, char **argv);
 int run_byok_inspect(const struct arguments *arguments, char **argv);
 int run_key_check(const struct arguments *arguments, char **argv);
 int run_token_list(const struct arguments *arguments, char **argv);
+int run_token_init(const struct arguments *arguments, char **argv);
 int run_token_doctor(const struct arguments *arguments, char **argv);
 
 /* ---- what they share: output.c, session.c ---- */
@@ -239,6 +242,9 @@ enum kw_status save_report(const struct kw_run *run, const struct arguments *arg
 enum kw_status ask_line(const char *question, char *line, size_t size);
 enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t capacity,
                        size_t *ret_len);
+/* A PIN that is to be set, asked for twice: "FIRST for token "LABEL": ". KW_PIN_MISSING. */
+enum kw_status ask_new_pin(const char *first, const char *second, const char *token_label,
+                           struct kw_secret **ret_pin, struct kw_error *err);
 
 struct progress_bar {
     bool shown;

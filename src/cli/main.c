@@ -158,6 +158,16 @@ static const struct option_row token_list_options[] = {
     ROW_JSON,
 };
 
+static const struct option_row token_init_options[] = {
+    {"module", 'm', OPTION_TEXT, "PATH", FIELD(module), 0,
+     "the PKCS#11 module (SoftHSM2's, where it usually is)"},
+    {"pin-source", 'p', OPTION_TEXT, "SOURCE", FIELD(pin_source), 0,
+     "the user PIN to set: file:PATH, fd:N, env:NAME, credential:NAME or prompt (prompt)"},
+    {"so-pin-source", 's', OPTION_TEXT, "SOURCE", FIELD(so_pin_source), 0,
+     "the same for the security officer's PIN (prompt)"},
+    ROW_QUIET,
+};
+
 static const struct option_row token_doctor_options[] = {ROW_TOKEN, ROW_JSON};
 
 static int run_version(const struct arguments *arguments, char **argv);
@@ -205,6 +215,8 @@ static const struct subcommand commands[] = {
     {"byok inspect", "FILE", 1, "Say what a .byok file is.", NULL, 0, run_byok_inspect},
     {"token list", "", 0, "List the tokens that the PKCS#11 modules show.",
      OPTIONS(token_list_options), run_token_list},
+    {"token init", "LABEL", 1, "Make a SoftHSM2 token for trials.", OPTIONS(token_init_options),
+     run_token_init},
     {"token doctor", "[URI|NAME]", 1, "Try out what the token really does.",
      OPTIONS(token_doctor_options), run_token_doctor},
     {"completion", "SHELL", 1, "Print completion for bash, zsh or fish.", NULL, 0, run_completion},

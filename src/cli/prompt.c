@@ -43,10 +43,10 @@ enum kw_status ask_line(const char *question, char *line, size_t size)
     return status;
 }
 
-enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t capacity,
-                       size_t *ret_len)
+/* "QUESTION for token "LABEL": ". */
+static enum kw_status ask(const char *question, const char *token_label, char *pin, size_t capacity,
+                          size_t *ret_len)
 {
-    (void)context;
     struct termios shown;
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (tty < 0)
@@ -56,12 +56,59 @@ enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t
         struct termios hidden = shown;
         hidden.c_lflag &= ~(tcflag_t)ECHO;
         if (tcsetattr(tty, TCSAFLUSH, &hidden) == 0) {
-            (void)dprintf(tty, "PIN for token \"%s\": ", token_label);
+            (void)dprintf(tty, "%s for token \"%s\": ", question, token_label);
             status = read_line(tty, pin, capacity, ret_len);
             (void)dprintf(tty, "\n");
             (void)tcsetattr(tty, TCSAFLUSH, &shown);
         }
     }
     (void)close(tty);
+    return status;
+}
+
+enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t capacity,
+                       size_t *ret_len)
+{
+    (void)context;
+    return ask("PIN", token_label, pin, capacity, ret_len);
+}
+
+static enum kw_status ask_secret(const char *question, const char *token_label,
+                                 struct kw_secret **ret_pin, struct kw_error *err)
+{
+    struct kw_secret *pin = NULL;
+    enum kw_status status = kw_secret_new(KW_PIN_MAX, &pin, err);
+    if (status)
+        return status;
+    size_t len = 0;
+    status = ask(question, token_label, (char *)kw_secret_data(pin), KW_PIN_MAX, &len);
+    if (status || len == 0) {
+        kw_secret_free(pin);
+        return kw_fail(err, status ? status : KW_PIN_MISSING,
+                       "no PIN was given for token \"%s\"; type it on a terminal, or give "
+                       "--pin-source and --so-pin-source",
+                       token_label);
+    }
+    kw_secret_set_len(pin, len);
+    *ret_pin = pin;
+    return KW_OK;
+}
+
+enum kw_status ask_new_pin(const char *first, const char *second, const char *token_label,
+                           struct kw_secret **ret_pin, struct kw_error *err)
+{
+    struct kw_secret *pin = NULL, *again = NULL;
+    enum kw_status status = ask_secret(first, token_label, &pin, err);
+    if (!status)
+        status = ask_secret(second, token_label, &again, err);
+    if (!status && !kw_secret_equal(pin, again))
+        status = kw_fail(err, KW_PIN_MISSING,
+                         "the two PINs that were typed for token \"%s\" differ; start again",
+                         token_label);
+    kw_secret_free(again);
+    if (status)
+        kw_secret_free(pin);
+    else
+        *ret_pin = pin;
     return status;
 }

@@ -243,6 +243,7 @@ size_t kw_rules_check(enum kw_service service, const struct kw_rule_subject *sub
 
 /* ---- PINs: pin.c ---- */
 
+#define KW_PIN_MAX 256 /* bytes */
 /* Reads a PIN from file:PATH, a bare path, fd:N, env:NAME or credential:NAME (a file in
  * $CREDENTIALS_DIRECTORY). Adds to `warnings` what is unwise about the source. KW_PIN_MISSING where
  * there is none, KW_CONFIG where the source makes no sense. */

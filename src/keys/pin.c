@@ -10,7 +10,6 @@
 
 #include "internal.h"
 
-#define PIN_MAX            256
 #define DEFAULT_CREDENTIAL "keyward-pin"
 
 static enum kw_status read_fd(int fd, const char *what, struct kw_secret **ret_pin,
@@ -18,7 +17,7 @@ static enum kw_status read_fd(int fd, const char *what, struct kw_secret **ret_p
 {
     struct kw_secret *pin = NULL;
     struct kw_error failure;
-    enum kw_status status = kw_secret_read(fd, PIN_MAX, true, what, &pin, &failure);
+    enum kw_status status = kw_secret_read(fd, KW_PIN_MAX, true, what, &pin, &failure);
     if (status == KW_READ)
         return kw_fail_errno(err, KW_PIN_MISSING, failure.sys_errno, "cannot read the PIN from %s",
                              what);
@@ -79,7 +78,7 @@ static enum kw_status read_environment(const char *name, struct kw_strings *warn
         return kw_fail(err, KW_PIN_MISSING, "environment variable %s, the PIN source, is not set",
                        shown);
     size_t len = strlen(value);
-    if (len > PIN_MAX)
+    if (len > KW_PIN_MAX)
         return kw_fail(err, KW_CONFIG, "environment variable %s is longer than any PIN", shown);
     enum kw_status status = kw_secret_from(value, len, ret_pin, err);
     if (status)
@@ -158,13 +157,13 @@ static enum kw_status ask(struct kw_keyring *keyring, const struct kw_token_info
                        "pin-source in its [token] or in the URI",
                        token->label);
     struct kw_secret *pin = NULL;
-    enum kw_status status = kw_secret_new(PIN_MAX, &pin, err);
+    enum kw_status status = kw_secret_new(KW_PIN_MAX, &pin, err);
     if (status)
         return status;
     size_t len = 0;
     status = keyring->ask_pin(keyring->ask_pin_context, token->label, (char *)kw_secret_data(pin),
-                              PIN_MAX, &len);
-    if (status || len == 0 || len > PIN_MAX) {
+                              KW_PIN_MAX, &len);
+    if (status || len == 0 || len > KW_PIN_MAX) {
         kw_secret_free(pin);
         return kw_fail(
             err, status ? status : KW_PIN_MISSING,

@@ -4,7 +4,8 @@
 damage FILE                       changes one byte in the middle of the file
 flip FILE OFFSET                  changes one bit of the byte at OFFSET
 validate SCHEMA FILE              checks a JSON document (- is standard input)
-prompt PIN COMMAND...             runs it on a terminal and types the PIN when it is asked for
+prompt PIN COMMAND...             runs it on a terminal and types the PIN when it is asked for;
+                                  "PIN PIN..." are typed one after the other
 terminal COMMAND...               runs it on a terminal
 interrupt FOLDER COMMAND...       sends SIGINT as soon as the folder exists
 cmdline SECRET COMMAND...         fails if the running command's argument list holds SECRET
@@ -55,7 +56,7 @@ def validate(schema_name, name):
     return 1 if faults else 0
 
 
-def on_terminal(command, pin):
+def on_terminal(command, pins):
     """Runs it with a terminal for standard input and error; both appear on standard output."""
     master, slave = pty.openpty()
     child = subprocess.Popen(
@@ -63,7 +64,7 @@ def on_terminal(command, pin):
         preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
     )  # fmt: skip
     os.close(slave)
-    shown, typed, end = b"", pin is None, time.monotonic() + SECONDS
+    shown, typed, end = b"", 0, time.monotonic() + SECONDS
     while time.monotonic() < end:
         ready, _, _ = select.select([master], [], [], 0.1)
         if ready:
@@ -74,10 +75,10 @@ def on_terminal(command, pin):
             if not data:
                 break
             shown += data
-            if not typed and b"PIN" in shown:
+            if typed < min(len(pins), shown.count(b'": ')):
                 time.sleep(0.2)  # the echo is switched off after the prompt in some terminals
-                os.write(master, pin.encode() + b"\n")
-                typed = True
+                os.write(master, pins[typed].encode() + b"\n")
+                typed += 1
         elif child.poll() is not None:
             break
     sys.stdout.write(shown.decode(errors="replace"))
@@ -116,8 +117,8 @@ ACTIONS = {
     "damage": damage,
     "flip": flip,
     "validate": validate,
-    "prompt": lambda pin, *command: on_terminal(command, pin),
-    "terminal": lambda *command: on_terminal(command, None),
+    "prompt": lambda pin, *command: on_terminal(command, pin.split()),
+    "terminal": lambda *command: on_terminal(command, []),
     "interrupt": interrupt,
     "cmdline": cmdline,
 }

@@ -20,6 +20,7 @@ declare -A options=(
     ["byok import"]="--kek --name --expires --no-expiry --exportable --token --json --help"
     ["byok inspect"]="--help"
     ["token list"]="--token --json --help"
+    ["token init"]="--module --pin-source --so-pin-source --quiet --help"
     ["token doctor"]="--token --json --help"
     [version]="--help"
 )

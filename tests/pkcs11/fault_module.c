@@ -75,6 +75,18 @@ static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     return rv;
 }
 
+static CK_RV init_token(CK_SLOT_ID slot, unsigned char *pin, CK_ULONG len, unsigned char *label)
+{
+    fault.init_tokens++;
+    return fault.init_token_answer ? fault.init_token_answer
+                                   : real->C_InitToken(slot, pin, len, label);
+}
+
+static CK_RV init_pin(CK_SESSION_HANDLE session, unsigned char *pin, CK_ULONG len)
+{
+    return fault.init_pin_answer ? fault.init_pin_answer : real->C_InitPIN(session, pin, len);
+}
+
 static CK_RV open_any_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
                               CK_SESSION_HANDLE *session)
 {
@@ -264,6 +276,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
     list.C_GetInfo = get_info;
     list.C_GetSlotList = get_slot_list;
     list.C_GetTokenInfo = get_token_info;
+    list.C_InitToken = init_token;
+    list.C_InitPIN = init_pin;
     list.C_OpenSession = open_session;
     list.C_CloseSession = close_session;
     list.C_GetSessionInfo = get_session_info;

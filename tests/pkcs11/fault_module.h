@@ -30,7 +30,9 @@ struct kw_fault {
     bool refuse_data; /* no data objects; so too with KW_FAULT_REFUSE_DATA in the environment */
     const char *manufacturer;            /* of CK_INFO; NULL: the real one's */
     const char *description;
-    bool no_info;        /* C_GetInfo fails */
+    bool no_info; /* C_GetInfo fails */
+    CK_RV init_token_answer;
+    CK_RV init_pin_answer;
     bool no_ro_sessions; /* C_OpenSession wants CKF_RW_SESSION */
     bool drop_dates;     /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
@@ -47,6 +49,7 @@ struct kw_fault {
     unsigned rw_opens;
     unsigned closes;
     unsigned initializes;
+    unsigned init_tokens;
     unsigned calls;
 };
 
