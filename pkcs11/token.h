@@ -203,7 +203,8 @@ enum kw_status kw_token_destroy_key(struct kw_token *token, const struct kw_toke
                                     struct kw_error *err);
 
 /* What the private half may do from now on (CKA_DECRYPT, CKA_UNWRAP), so that the token itself
- * refuses the rest, whoever asks. KW_KEY_UNUSABLE where the token does not change that. */
+ * refuses the rest, whoever asks. Nothing is changed where the token says so already, whatever
+ * `key` says. KW_KEY_UNUSABLE where the token does not change that. */
 enum kw_status kw_token_allow_key(struct kw_token *token, const struct kw_token_key *key,
                                   bool decrypt, bool unwrap, struct kw_error *err);
 

@@ -62,10 +62,8 @@ static enum kw_status tell_token(struct kw_keyring *keyring, const struct kw_tok
                                  const struct kw_key_record *record, struct kw_error *err)
 {
     bool enabled = kw_key_state(record) == KW_KEY_ENABLED;
-    bool decrypt = enabled && record->decrypt, unwrap = enabled && record->unwrap;
-    if (key->decrypt == decrypt && key->unwrap == unwrap)
-        return KW_OK;
-    enum kw_status status = kw_token_allow_key(keyring->token, key, decrypt, unwrap, err);
+    enum kw_status status = kw_token_allow_key(keyring->token, key, enabled && record->decrypt,
+                                               enabled && record->unwrap, err);
     if (status != KW_KEY_UNUSABLE || enabled)
         return status;
     kw_strings_warn(&keyring->warnings,
