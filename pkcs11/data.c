@@ -31,8 +31,12 @@ static enum kw_status find(struct kw_token *token, struct kw_session *session,
 {
     struct kw_template wanted = {.count = 0};
     name_object(&wanted, job);
-    return kw_objects_find(token, session, wanted.items, wanted.count, MAX_OBJECTS, ret_handles,
-                           ret_count, err);
+    enum kw_status status = kw_objects_find(token, session, wanted.items, wanted.count, MAX_OBJECTS,
+                                            ret_handles, ret_count, err);
+    /* A token that does not know what is asked for never took such an object. */
+    if (status == KW_TOKEN && kw_make_refused(session->failure))
+        return kw_make_fail(token, session, session->failure, "search for data objects", err);
+    return status;
 }
 
 /* ---- reading ---- */
@@ -56,10 +60,10 @@ static enum kw_status read_one(struct kw_token *token, struct kw_session *sessio
     CK_RV rv = kw_attributes_read(token->functions, session, handle, attributes, 2);
     if (rv != CKR_OK)
         return kw_session_fail(token, session, rv, "read a data object", err);
-    if (!kw_attribute_known(&attributes[0]) || !kw_attribute_known(&attributes[1]))
+    if (!kw_attribute_known(&attributes[0]))
         return KW_OK;
     data->label[attributes[0].ulValueLen] = '\0';
-    data->len = attributes[1].ulValueLen;
+    data->len = kw_attribute_known(&attributes[1]) ? attributes[1].ulValueLen : 0;
     data->value = malloc(data->len + 1);
     if (!data->value)
         return kw_fail_memory(err);
@@ -75,10 +79,10 @@ static enum kw_status read_all(struct kw_token *token, struct kw_session *sessio
     struct data_job *job = context;
     CK_OBJECT_HANDLE *handles = NULL;
     size_t count = 0;
+    job->count = 0;
     enum kw_status status = find(token, session, job, &handles, &count, err);
     if (status)
-        return status;
-    job->count = 0;
+        return status == KW_KEY_UNUSABLE ? KW_OK : status;
     job->found = calloc(count + 1, sizeof(*job->found));
     if (!job->found)
         status = kw_fail_memory(err);
@@ -132,6 +136,8 @@ static enum kw_status replace(struct kw_token *token, struct kw_session *session
     enum kw_status status = kw_session_check_login(token, session, err);
     if (!status)
         status = find(token, session, job, &handles, &count, err);
+    if (status == KW_KEY_UNUSABLE && !job->value)
+        return KW_OK; /* it has none */
     if (!status && job->value)
         status = create(token, session, job, &new, err);
     for (size_t i = 0; i < count && !status; i++) {

@@ -227,8 +227,9 @@ struct kw_token_data {
     char *value; /* with a NUL after it */
     size_t len;
 };
-/* All of an application, or those of one label. Objects that are larger, or hide their value, are
- * left out. *ret_data is freed with kw_token_data_free. */
+/* All of an application, or those of one label; none where the token knows no such objects. One
+ * that is larger, or hides its value, has an empty one here, so that it shows. *ret_data is freed
+ * with kw_token_data_free. */
 enum kw_status kw_token_data_read(struct kw_token *token, const char *application,
                                   const char *label, struct kw_token_data **ret_data,
                                   size_t *ret_count, struct kw_error *err);
