@@ -1,5 +1,6 @@
 /* The catalogue: records that tokens don't take, in an SQLite file. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,29 @@ static enum kw_status make_folders(char *path, struct kw_error *err)
     return KW_OK;
 }
 
+/* The folder without the links on its way, which are the administrator's own; the file itself may
+ * be none. *path is replaced. */
+static enum kw_status resolve_folder(char **path, struct kw_error *err)
+{
+    char *slash = strrchr(*path, '/'), *file = slash + 1, *whole = NULL;
+    char shown[256];
+    *slash = '\0';
+    char *folder = realpath(slash == *path ? "/" : *path, NULL);
+    int failed = errno;
+    *slash = '/';
+    if (!folder)
+        return kw_fail_errno(err, KW_READ, failed,
+                             "the folder of the catalogue of keys %s is closed",
+                             kw_printable(*path, strlen(*path), shown, sizeof(shown)));
+    int len = asprintf(&whole, "%s/%s", folder, file);
+    free(folder);
+    if (len < 0)
+        return kw_fail_memory(err);
+    free(*path);
+    *path = whole;
+    return KW_OK;
+}
+
 /* ---- SQLite ---- */
 
 struct catalogue {
@@ -90,7 +114,9 @@ static void close_catalogue(struct catalogue *catalogue)
 static enum kw_status open_catalogue(struct catalogue *catalogue, const char *path, bool write,
                                      const struct kw_token_info *token, struct kw_error *err)
 {
-    int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+    /* A reader too has to be able to undo what a writer left half done. Where the file may not be
+     * written, SQLite opens it for reading. */
+    int flags = SQLITE_OPEN_READWRITE | (write ? SQLITE_OPEN_CREATE : 0);
     kw_printable(path, strlen(path), catalogue->path, sizeof(catalogue->path));
     catalogue->family = write ? KW_WRITE : KW_READ;
     (void)snprintf(catalogue->token, sizeof(catalogue->token), "%s/%s/%s", token->manufacturer,
@@ -131,6 +157,7 @@ static enum kw_status add_row(sqlite3_stmt *statement, struct kw_token_data **da
     const char *label = (const char *)sqlite3_column_text(statement, 0);
     const char *value = (const char *)sqlite3_column_text(statement, 1);
     size_t len = value ? strlen(value) : 0;
+    bool fits = len <= KW_DATA_MAX && len == (size_t)sqlite3_column_bytes(statement, 1);
     if (!label || strlen(label) > KW_DATA_LABEL_MAX)
         return KW_OK;
     struct kw_token_data *grown = reallocarray(*data, *count + 1, sizeof(*grown));
@@ -139,12 +166,23 @@ static enum kw_status add_row(sqlite3_stmt *statement, struct kw_token_data **da
     *data = grown;
     struct kw_token_data *row = &grown[*count];
     memcpy(row->label, label, strlen(label) + 1);
-    row->len = len <= KW_DATA_MAX ? len : 0;
+    row->len = fits ? len : 0;
     row->value = strndup(value ? value : "", row->len);
     if (!row->value)
         return kw_fail_memory(err);
     (*count)++;
     return KW_OK;
+}
+
+/* A writer may have come no further than making the file. */
+static bool is_empty(const struct catalogue *catalogue)
+{
+    sqlite3_stmt *statement = NULL;
+    bool empty = sqlite3_prepare_v2(catalogue->db, "SELECT 1 FROM sqlite_schema LIMIT 1", -1,
+                                    &statement, NULL) == SQLITE_OK &&
+                 sqlite3_step(statement) == SQLITE_DONE;
+    (void)sqlite3_finalize(statement);
+    return empty;
 }
 
 static enum kw_status read_rows(const struct catalogue *catalogue, const char *label,
@@ -169,11 +207,23 @@ static enum kw_status read_rows(const struct catalogue *catalogue, const char *l
     return status;
 }
 
+static enum kw_status read_at(char **path, const struct kw_token_info *token, const char *label,
+                              struct kw_token_data **data, size_t *count, struct kw_error *err)
+{
+    struct catalogue catalogue = {.db = NULL};
+    enum kw_status status = resolve_folder(path, err);
+    if (!status)
+        status = open_catalogue(&catalogue, *path, false, token, err);
+    if (!status && !is_empty(&catalogue))
+        status = read_rows(&catalogue, label, data, count, err);
+    close_catalogue(&catalogue);
+    return status;
+}
+
 enum kw_status kw_catalogue_read(const struct kw_config *config, const struct kw_token_info *token,
                                  const char *label, struct kw_token_data **data, size_t *count,
                                  struct kw_error *err)
 {
-    struct catalogue catalogue = {.db = NULL};
     char *path = NULL;
     /* Where no place for it is known, there is none. */
     if (find_path(config, &path, NULL) == KW_CONFIG)
@@ -181,12 +231,8 @@ enum kw_status kw_catalogue_read(const struct kw_config *config, const struct kw
     if (!path)
         return kw_fail_memory(err);
     enum kw_status status = KW_OK;
-    if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR)) {
-        status = open_catalogue(&catalogue, path, false, token, err);
-        if (!status)
-            status = read_rows(&catalogue, label, data, count, err);
-        close_catalogue(&catalogue);
-    }
+    if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+        status = read_at(&path, token, label, data, count, err);
     free(path);
     return status;
 }
@@ -209,13 +255,15 @@ static enum kw_status write_row(const struct catalogue *catalogue, const char *l
     return status;
 }
 
-static enum kw_status write_at(char *path, const struct kw_token_info *token, const char *label,
+static enum kw_status write_at(char **path, const struct kw_token_info *token, const char *label,
                                const char *value, struct kw_error *err)
 {
     struct catalogue catalogue = {.db = NULL};
-    enum kw_status status = value ? make_folders(path, err) : KW_OK;
+    enum kw_status status = value ? make_folders(*path, err) : KW_OK;
     if (!status)
-        status = open_catalogue(&catalogue, path, true, token, err);
+        status = resolve_folder(path, err);
+    if (!status)
+        status = open_catalogue(&catalogue, *path, true, token, err);
     if (status)
         return status;
     if (!(status = run(&catalogue, "PRAGMA synchronous = EXTRA", err)) &&
@@ -228,6 +276,18 @@ static enum kw_status write_at(char *path, const struct kw_token_info *token, co
     return status;
 }
 
+/* What is not there needs no removing, and no leave to write. */
+static enum kw_status remove_row(const struct kw_config *config, char **path,
+                                 const struct kw_token_info *token, const char *label,
+                                 struct kw_error *err)
+{
+    struct kw_token_data *data = NULL;
+    size_t count = 0;
+    enum kw_status status = kw_catalogue_read(config, token, label, &data, &count, err);
+    kw_token_data_free(data, count);
+    return status || count == 0 ? status : write_at(path, token, label, NULL, err);
+}
+
 enum kw_status kw_catalogue_write(const struct kw_config *config, const struct kw_token_info *token,
                                   const char *label, const char *value, struct kw_error *err)
 {
@@ -235,9 +295,8 @@ enum kw_status kw_catalogue_write(const struct kw_config *config, const struct k
     enum kw_status status = find_path(config, &path, value ? err : NULL);
     if (status)
         return value || status != KW_CONFIG ? status : KW_OK;
-    /* What is not there needs no removing. */
-    if (value || access(path, F_OK) == 0)
-        status = write_at(path, token, label, value, err);
+    status = value ? write_at(&path, token, label, value, err)
+                   : remove_row(config, &path, token, label, err);
     free(path);
     return status;
 }
