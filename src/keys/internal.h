@@ -27,6 +27,7 @@ struct kept_data_key {
 /* What is known of a key's record. */
 struct key_note {
     bool read;
+    bool changed; /* since then: `record` stays for whoever lists keys, but decides nothing */
     struct kw_key_record record;
 };
 
@@ -42,8 +43,10 @@ struct kw_keyring {
     struct kw_token *token;
     struct kw_token_key *keys;
     size_t key_count;
-    struct key_note *notes;          /* one a key */
-    struct kw_token_key *own_signer; /* a signer that was made since the keys were read */
+    struct key_note *notes;       /* one a key */
+    struct kw_token_key *signers; /* that were made since the keys were read */
+    size_t signer_count;
+    bool signers_read; /* since the records were that are being judged */
     enum kw_wrap_alg last_worked;
     struct kept_data_key kept[KW_KEPT_DATA_KEYS]; /* a ring */
     size_t kept_next;
@@ -63,7 +66,7 @@ enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, con
 enum kw_status kw_keyring_pin(void *keyring, const struct kw_token_info *token,
                               struct kw_secret **ret_pin, struct kw_error *err);
 
-/* ---- records: record.c, jws.c, records.c, catalogue.c. All with the lock held ---- */
+/* ---- records: record.c, jws.c, signer.c, records.c, catalogue.c. All with the lock held ---- */
 
 /* The payload, JSON; appended to *ret_text. KW_USAGE where it is too large. */
 enum kw_status kw_record_encode(const struct kw_key_record *record, const struct kw_token_key *key,
@@ -73,6 +76,8 @@ enum kw_status kw_record_encode(const struct kw_key_record *record, const struct
 bool kw_record_decode(const char *text, size_t len, const char *fingerprint,
                       struct kw_key_record *record);
 
+/* Of the protected header, which names the key that signed by its id in hex. */
+#define KW_JWS_HEADER_MAX (2 * KW_KEY_ID_MAX + 64)
 /* RFC 7515 compact serialisation, PS256 or RS256, signed by a key on the token; appended to
  * *ret_jws. */
 enum kw_status kw_jws_sign(struct kw_token *token, const struct kw_token_key *signer,
@@ -86,14 +91,26 @@ const char *kw_jws_verify(struct kw_crypto *crypto, const char *jws, size_t len,
                           kw_jws_signer_fn find_signer, void *context,
                           struct kw_buffer *ret_payload);
 
-/* The record of one key, into a zeroed struct. */
+/* Whether it signs the records of the other keys. */
+bool kw_is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key);
+/* A kw_jws_signer_fn whose context is a keyring; kid NULL: any. Reads the keys of the token again
+ * where it is not known, once for each time that records are read. */
+const struct kw_token_key *kw_signer_find(void *keyring, const char *kid);
+/* One that is there, or a new one. KW_KEY_UNUSABLE where the token makes none. */
+enum kw_status kw_signer_get(struct kw_keyring *keyring, const struct kw_token_key **ret_signer,
+                             struct kw_error *err);
+/* The record of one key, into a zeroed struct. KW_KEY_UNUSABLE where its modulus is not known. */
 enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);
 /* Signs and stores it with the next revision, in the place of what there is. KW_KEY_UNUSABLE where
  * the token does not sign. */
 enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);
-/* A new key's record; where none can be kept, the keyring warns of that. */
+/* The record may be another one now: data keys of that key are no longer kept, and whether it may
+ * be used is asked anew. */
+void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *key);
+/* A new key's record; where none can be kept, the keyring warns of that. One that takes
+ * its use from that very key stays: it came to the token before, in another way. */
 void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
                      enum kw_origin origin);
 enum kw_status kw_record_remove(struct kw_keyring *keyring, const struct kw_token_key *key,

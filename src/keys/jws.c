@@ -6,8 +6,7 @@
 
 #include "internal.h"
 
-#define HEADER_MAX (2 * KW_KEY_ID_MAX + 64)
-static const struct kw_json_limits limits = {.bytes = HEADER_MAX, .depth = 1, .items = 8};
+static const struct kw_json_limits limits = {.bytes = KW_JWS_HEADER_MAX, .depth = 1, .items = 8};
 
 static enum kw_status append_base64url(struct kw_buffer *out, const void *data, size_t len,
                                        struct kw_error *err)
@@ -27,7 +26,7 @@ static enum kw_status sign_as(struct kw_token *token, const struct kw_token_key 
                               struct kw_buffer *out, enum kw_signature_alg *ret_alg,
                               struct kw_error *err)
 {
-    char id[2 * KW_KEY_ID_MAX + 1], header[HEADER_MAX];
+    char id[2 * KW_KEY_ID_MAX + 1], header[KW_JWS_HEADER_MAX];
     uint8_t signature[KW_RSA_MAX_BYTES];
     kw_hex_encode(signer->id, signer->id_len, id);
     int len = snprintf(header, sizeof(header), "{\"alg\":\"%s\",\"kid\":\"%s\"}",
@@ -93,7 +92,7 @@ static const char *read_header(const struct parts *parts, kw_jws_signer_fn find_
                                void *context, enum kw_signature_alg *ret_alg,
                                const struct kw_token_key **ret_signer)
 {
-    uint8_t header[HEADER_MAX];
+    uint8_t header[KW_JWS_HEADER_MAX];
     size_t len = 0;
     cJSON *json = NULL;
     if (!kw_base64_decode(KW_BASE64URL, parts->text[0], parts->len[0], header, sizeof(header),

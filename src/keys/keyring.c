@@ -107,7 +107,7 @@ void kw_keyring_free(struct kw_keyring *keyring)
     for (size_t i = 0; i < keyring->key_count && keyring->notes; i++)
         kw_key_record_cleanup(&keyring->notes[i].record);
     free(keyring->notes);
-    free(keyring->own_signer);
+    free(keyring->signers);
     free(keyring->keys);
     kw_token_free(keyring->token);
     kw_uri_free(keyring->choice.uri);

@@ -140,11 +140,17 @@ enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_tok
                                  const struct kw_key_change *change, struct kw_token_key *ret_key,
                                  struct kw_error *err)
 {
+    char label[96];
     enum kw_status status = change->label ? check_name(change->label, err) : KW_OK;
     if (status)
         return status;
     (void)pthread_mutex_lock(&keyring->lock);
     status = kw_keyring_connect(keyring, err);
+    if (!status && change->label && kw_is_signer(keyring, key))
+        status = kw_fail(err, KW_KEY_UNUSABLE,
+                         "key \"%s\" signs the records of the other keys and is known by that "
+                         "name; leave it as it is",
+                         kw_printable(key->label, strlen(key->label), label, sizeof(label)));
     if (!status)
         status = kw_token_change_key(keyring->token, key, change, ret_key, err);
     (void)pthread_mutex_unlock(&keyring->lock);

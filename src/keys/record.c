@@ -5,7 +5,8 @@
 
 #include "internal.h"
 
-#define SCHEMA "keyward-record-1"
+#define SCHEMA       "keyward-record-1"
+#define REVISION_MAX 1000000000
 static const struct kw_json_limits limits = {.bytes = KW_DATA_MAX, .depth = 3, .items = 200};
 
 static const char *const origin_names[KW_ORIGIN_COUNT] = {
@@ -180,7 +181,8 @@ static bool read_all(cJSON *json, const char *fingerprint, struct kw_key_record 
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "modulus_sha256"));
     const cJSON *revision = cJSON_GetObjectItemCaseSensitive(json, "revision");
     if (!schema || strcmp(schema, SCHEMA) != 0 || !modulus || strcmp(modulus, fingerprint) != 0 ||
-        !cJSON_IsNumber(revision) || revision->valueint < 1)
+        !cJSON_IsNumber(revision) || revision->valueint < 1 || revision->valueint > REVISION_MAX ||
+        revision->valuedouble > revision->valueint)
         return false;
     record->revision = revision->valueint;
     for (size_t i = 0; i < KW_COUNT(fields); i++)

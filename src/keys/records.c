@@ -4,11 +4,11 @@
 
 #include "internal.h"
 
-#define APPLICATION    "keyward"
-#define LABEL_PREFIX   "record "
-#define DEFAULT_SIGNER "keyward-records"
-#define SIGNER_BITS    2048
-#define SIGNER_ID_SIZE 16
+#define APPLICATION  "keyward"
+#define LABEL_PREFIX "record "
+
+/* With a header and a signature of the largest size, all of them in base64, within KW_DATA_MAX. */
+#define PAYLOAD_MAX (KW_DATA_MAX / 4 * 3 - KW_JWS_HEADER_MAX - KW_RSA_MAX_BYTES - 8)
 
 #define FINGERPRINT_SIZE (2 * KW_SHA256_SIZE + 1)
 #define LABEL_SIZE       (sizeof(LABEL_PREFIX) - 1 + FINGERPRINT_SIZE)
@@ -17,7 +17,14 @@
 static enum kw_status name_record(struct kw_keyring *keyring, const struct kw_token_key *key,
                                   char label[LABEL_SIZE], struct kw_error *err)
 {
+    _Static_assert(LABEL_SIZE <= KW_DATA_LABEL_MAX + 1, "the label of a record is one");
     uint8_t sha256[KW_SHA256_SIZE];
+    char shown[96];
+    if (key->public.modulus_len == 0)
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "key \"%s\" shows no RSA modulus of 2048 to 4096 bits, so it can't be told "
+                       "from others and has no record; use another key",
+                       kw_printable(key->label, strlen(key->label), shown, sizeof(shown)));
     enum kw_status status =
         kw_sha256(keyring->crypto, key->public.modulus, key->public.modulus_len, sha256, err);
     if (status)
@@ -32,107 +39,44 @@ static const char *fingerprint_of(const char label[LABEL_SIZE])
     return label + sizeof(LABEL_PREFIX) - 1;
 }
 
-/* ---- who signs ---- */
-
-static const char *signer_label(const struct kw_keyring *keyring)
-{
-    const char *configured = keyring->config.life.records_key;
-    return configured ? configured : DEFAULT_SIGNER;
-}
-
-/* Some tokens let every key decrypt too. It is never used for that: what it decrypts on request
- * could look like a signature. */
-static bool is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key)
-{
-    return key->sign && key->id_len > 0 && key->public.modulus_len > 0 &&
-           strcmp(key->label, signer_label(keyring)) == 0;
-}
-
-/* The one with that id, or any where `kid` is NULL. */
-static const struct kw_token_key *find_signer(void *context, const char *kid)
-{
-    const struct kw_keyring *keyring = context;
-    char id[2 * KW_KEY_ID_MAX + 1];
-    for (size_t i = 0; i <= keyring->key_count; i++) {
-        const struct kw_token_key *key =
-            i < keyring->key_count ? &keyring->keys[i] : keyring->own_signer;
-        if (!key || !is_signer(keyring, key))
-            continue;
-        kw_hex_encode(key->id, key->id_len, id);
-        if (!kid || strcmp(kid, id) == 0)
-            return key;
-    }
-    return NULL;
-}
-
-static enum kw_status make_signer(struct kw_keyring *keyring, struct kw_error *err)
-{
-    uint8_t id[SIGNER_ID_SIZE];
-    const struct kw_key_plan plan = {.use = KW_USE_SIGN,
-                                     .label = signer_label(keyring),
-                                     .id = id,
-                                     .id_len = sizeof(id),
-                                     .bits = SIGNER_BITS};
-    struct kw_token_key *signer = malloc(sizeof(*signer));
-    if (!signer)
-        return kw_fail_memory(err);
-    enum kw_status status = kw_random(keyring->crypto, id, sizeof(id), err);
-    if (!status)
-        status = kw_token_make_key(keyring->token, &plan, signer, err);
-    if (status) {
-        free(signer);
-        return status;
-    }
-    free(keyring->own_signer);
-    keyring->own_signer = signer;
-    return KW_OK;
-}
-
-static enum kw_status get_signer(struct kw_keyring *keyring, const struct kw_token_key **ret_signer,
-                                 struct kw_error *err)
-{
-    const struct kw_token_key *signer = find_signer(keyring, NULL);
-    if (!signer) {
-        enum kw_status status = make_signer(keyring, err);
-        if (status)
-            return status;
-        signer = find_signer(keyring, NULL);
-    }
-    if (!signer)
-        return kw_fail(
-            err, KW_KEY_UNUSABLE,
-            "the new key \"%s\" on the token \"%s\" does not read back as one that signs; "
-            "records can't be kept there",
-            signer_label(keyring), kw_token_info(keyring->token)->label);
-    *ret_signer = signer;
-    return KW_OK;
-}
-
 /* ---- judging what is stored ---- */
 
+/* Two writers at once give both of their records one number: the one that takes more away counts.
+ */
+static bool overrides(const struct kw_key_record *next, const struct kw_key_record *record)
+{
+    if (next->revision != record->revision)
+        return next->revision > record->revision;
+    return kw_key_state(next) > kw_key_state(record);
+}
+
 /* What one stored value adds to what is known of the key. Any that is bad makes the record bad:
- * an edited one must not leave an older one in force. */
+ * an edited one must not leave an older one in force. The highest revision is kept nevertheless,
+ * for one that is begun anew has to override what may be left of the others. */
 static void take(struct kw_keyring *keyring, const struct kw_token_data *stored,
                  const char label[LABEL_SIZE], struct kw_key_record *record)
 {
     struct kw_buffer payload = KW_BUFFER_INIT(KW_BASE64_DECODED_MAX(KW_DATA_MAX));
     struct kw_key_record next = {.state = KW_RECORD_NONE};
-    if (record->state == KW_RECORD_BAD)
-        return;
-    const char *fault =
-        kw_jws_verify(keyring->crypto, stored->value, stored->len, find_signer, keyring, &payload);
+    const char *fault = kw_jws_verify(keyring->crypto, stored->value, stored->len, kw_signer_find,
+                                      keyring, &payload);
     if (!fault &&
         !kw_record_decode((const char *)payload.data, payload.len, fingerprint_of(label), &next))
         fault = "it is not this key's";
     kw_buffer_cleanup(&payload);
+    if (record->state == KW_RECORD_BAD)
+        fault = record->fault;
+    long revision = next.revision > record->revision ? next.revision : record->revision;
+    if (!fault && !overrides(&next, record)) {
+        kw_key_record_cleanup(&next);
+        return;
+    }
+    kw_key_record_cleanup(record);
+    *record = next;
     if (fault) {
         kw_key_record_cleanup(record);
-        *record = (struct kw_key_record){.state = KW_RECORD_BAD, .fault = fault};
-    } else if (next.revision > record->revision) {
-        kw_key_record_cleanup(record);
-        *record = next;
-    } else {
-        kw_key_record_cleanup(&next);
+        *record =
+            (struct kw_key_record){.state = KW_RECORD_BAD, .fault = fault, .revision = revision};
     }
 }
 
@@ -143,6 +87,7 @@ static enum kw_status read_stored(struct kw_keyring *keyring, const char *label,
 {
     struct kw_token_data *data = NULL;
     size_t count = 0;
+    keyring->signers_read = false;
     enum kw_status status =
         kw_token_data_read(keyring->token, APPLICATION, label, &data, &count, err);
     if (!status)
@@ -192,13 +137,13 @@ enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_
 {
     char label[LABEL_SIZE];
     const struct kw_token_key *signer = NULL;
-    struct kw_buffer payload = KW_BUFFER_INIT(KW_DATA_MAX / 4 * 3 - 2 * KW_RSA_MAX_BYTES);
+    struct kw_buffer payload = KW_BUFFER_INIT(PAYLOAD_MAX);
     struct kw_buffer jws = KW_BUFFER_INIT(KW_DATA_MAX + 1);
     enum kw_status status;
     record->revision++;
     if (!(status = name_record(keyring, key, label, err)) &&
         !(status = kw_record_encode(record, key, fingerprint_of(label), &payload, err)) &&
-        !(status = get_signer(keyring, &signer, err)) &&
+        !(status = kw_signer_get(keyring, &signer, err)) &&
         !(status = kw_jws_sign(keyring->token, signer, &payload, &jws, err)) &&
         !(status = kw_buffer_append(&jws, "", 1, err)))
         status = store(keyring, label, (const char *)jws.data, jws.len - 1, err);
@@ -212,14 +157,28 @@ enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_
 void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
                      enum kw_origin origin)
 {
-    struct kw_key_record record = {
-        .origin = origin, .decrypt = key->decrypt, .unwrap = key->unwrap};
+    struct kw_key_record record = {.state = KW_RECORD_NONE};
     struct kw_error err;
     const struct kw_token_info *token = kw_token_info(keyring->token);
+    enum kw_status status = kw_record_load(keyring, key, &record, &err);
+    if (!status && kw_key_state(&record) != KW_KEY_ENABLED) {
+        kw_strings_warn(&keyring->warnings,
+                        "the token has a record of this very key already (%s), which goes on to "
+                        "count; keyward key show tells what it says",
+                        kw_key_state_name(kw_key_state(&record)));
+        kw_key_record_cleanup(&record);
+        return;
+    }
+    long revision = record.revision;
+    kw_key_record_cleanup(&record);
+    record = (struct kw_key_record){
+        .revision = revision, .origin = origin, .decrypt = key->decrypt, .unwrap = key->unwrap};
     kw_timestamp(time(NULL), record.created);
     if (origin == KW_ORIGIN_TOKEN)
         memcpy(record.made_on, token->serial, sizeof(record.made_on));
-    if (kw_record_save(keyring, key, &record, &err) != KW_OK)
+    if (!status)
+        status = kw_record_save(keyring, key, &record, &err);
+    if (status)
         kw_strings_warn(&keyring->warnings,
                         "the key was made, but no record says when and how: %.300s", err.message);
     kw_key_record_cleanup(&record);
@@ -324,17 +283,42 @@ static enum kw_status refuse(const struct kw_token_key *key, const struct kw_key
     return KW_OK;
 }
 
-/* A key that the keyring did not read itself is read afresh. */
+static bool same_key(const struct kw_token_key *a, const struct kw_token_key *b)
+{
+    return a->public.modulus_len == b->public.modulus_len &&
+           memcmp(a->public.modulus, b->public.modulus, a->public.modulus_len) == 0;
+}
+
+static void drop_kept(struct kw_keyring *keyring, const struct kw_token_key *key)
+{
+    for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++)
+        if (keyring->kept[i].key == key)
+            kw_data_key_cleanup(&keyring->kept[i].data_key);
+}
+
+void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *key)
+{
+    drop_kept(keyring, key);
+    for (size_t i = 0; i < keyring->key_count; i++) {
+        if (!same_key(&keyring->keys[i], key))
+            continue;
+        keyring->notes[i].changed = true;
+        drop_kept(keyring, &keyring->keys[i]);
+    }
+}
+
+/* Of a key that the keyring did not read itself, or whose record it changed, it is read afresh. */
 enum kw_status kw_check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
                             struct kw_error *err)
 {
-    if (is_signer(keyring, key))
+    char label[96];
+    if (kw_is_signer(keyring, key))
         return kw_fail(err, KW_KEY_UNUSABLE,
                        "key \"%s\" signs the records of keys and is used for nothing else; use "
                        "another key",
-                       signer_label(keyring));
+                       kw_printable(key->label, strlen(key->label), label, sizeof(label)));
     for (size_t i = 0; i < keyring->key_count; i++) {
-        if (key != &keyring->keys[i])
+        if (key != &keyring->keys[i] || keyring->notes[i].changed)
             continue;
         enum kw_status status = note_one(keyring, i, err);
         return status ? status : refuse(key, &keyring->notes[i].record, err);

@@ -20,8 +20,10 @@ static enum kw_status with_record(struct kw_keyring *keyring, const struct kw_to
     struct kw_key_record record = {.state = KW_RECORD_NONE};
     (void)pthread_mutex_lock(&keyring->lock);
     enum kw_status status = kw_keyring_connect(keyring, err);
-    if (!status)
+    if (!status) {
         status = work(keyring, key, context, &record, err);
+        kw_record_changed(keyring, key);
+    }
     (void)pthread_mutex_unlock(&keyring->lock);
     kw_key_record_cleanup(&record);
     return status;
@@ -47,10 +49,11 @@ static enum kw_status load_or_begin(struct kw_keyring *keyring, const struct kw_
                         "the record of key \"%s\" could not be trusted (%s); a new one was begun",
                         label, record->fault);
     *record = (struct kw_key_record){.origin = key->local ? KW_ORIGIN_TOKEN : KW_ORIGIN_UNKNOWN,
+                                     .revision = record->revision,
                                      .decrypt = key->decrypt,
                                      .unwrap = key->unwrap};
     /* What it was allowed before a record was lost is not known any more. */
-    if (!record->decrypt && !record->unwrap)
+    if (!record->decrypt && !record->unwrap && !key->sign)
         record->decrypt = record->unwrap = true;
     return KW_OK;
 }
@@ -108,14 +111,20 @@ static const struct step_row {
     [KW_STEP_RECOVER] = {false, true, true},
 };
 
-static enum kw_status check_step(const struct kw_token_key *key, enum kw_key_step step,
-                                 const struct kw_key_record *record, struct kw_error *err)
+static enum kw_status check_step(const struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 enum kw_key_step step, const struct kw_key_record *record,
+                                 struct kw_error *err)
 {
     char label[96];
     bool deleted = record->deleted[0] != '\0';
+    kw_printable(key->label, strlen(key->label), label, sizeof(label));
+    if (!steps[step].gives_back && kw_is_signer(keyring, key))
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "key \"%s\" signs the records of the other keys, which could not be trusted "
+                       "without it; leave it as it is",
+                       label);
     if (deleted == steps[step].on_deleted)
         return KW_OK;
-    kw_printable(key->label, strlen(key->label), label, sizeof(label));
     if (deleted)
         return kw_fail(err, KW_KEY_UNUSABLE,
                        "key \"%s\" was deleted on %s; recover it first with keyward key recover",
@@ -131,7 +140,7 @@ static enum kw_status take_step(struct kw_keyring *keyring, const struct kw_toke
     enum kw_key_step step = *(const enum kw_key_step *)context;
     enum kw_status status = load_or_begin(keyring, key, steps[step].begins, record, err);
     if (!status)
-        status = check_step(key, step, record, err);
+        status = check_step(keyring, key, step, record, err);
     if (status)
         return status;
     switch (step) {
@@ -182,7 +191,10 @@ static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_ke
                        "key \"%s\" was deleted under purge protection; it can be purged after %s",
                        label, record->purge_after);
     status = kw_token_destroy_key(keyring->token, key, err);
-    return status ? status : kw_record_remove(keyring, key, err);
+    /* An earlier purge may have come as far as that. */
+    if (status != KW_OK && status != KW_KEY_NOT_FOUND)
+        return status;
+    return kw_record_remove(keyring, key, err);
 }
 
 enum kw_status kw_keyring_purge(struct kw_keyring *keyring, const struct kw_token_key *key,

@@ -1,0 +1,123 @@
+/* The keys on the token that sign records. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define DEFAULT_SIGNER "keyward-records"
+#define SIGNER_BITS    2048
+#define SIGNER_ID_SIZE 16
+
+static const char *signer_label(const struct kw_keyring *keyring)
+{
+    const char *configured = keyring->config.life.records_key;
+    return configured ? configured : DEFAULT_SIGNER;
+}
+
+/* Some tokens let every key decrypt too. It is never used for that, see kw_check_use: what it
+ * decrypts on request could look like a signature. */
+bool kw_is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key)
+{
+    return key->sign && key->id_len > 0 && key->public.modulus_len > 0 &&
+           strcmp(key->label, signer_label(keyring)) == 0;
+}
+
+/* The one with that id, or any where `kid` is NULL. */
+static const struct kw_token_key *find_among(const struct kw_keyring *keyring,
+                                             const struct kw_token_key *keys, size_t count,
+                                             const char *kid)
+{
+    char id[2 * KW_KEY_ID_MAX + 1];
+    for (size_t i = 0; i < count; i++) {
+        if (!kw_is_signer(keyring, &keys[i]))
+            continue;
+        kw_hex_encode(keys[i].id, keys[i].id_len, id);
+        if (!kid || strcmp(kid, id) == 0)
+            return &keys[i];
+    }
+    return NULL;
+}
+
+static const struct kw_token_key *find_known(const struct kw_keyring *keyring, const char *kid)
+{
+    const struct kw_token_key *signer = find_among(keyring, keyring->keys, keyring->key_count, kid);
+    return signer ? signer : find_among(keyring, keyring->signers, keyring->signer_count, kid);
+}
+
+static enum kw_status add_signer(struct kw_keyring *keyring, const struct kw_token_key *signer,
+                                 struct kw_error *err)
+{
+    struct kw_token_key *grown =
+        reallocarray(keyring->signers, keyring->signer_count + 1, sizeof(*grown));
+    if (!grown)
+        return kw_fail_memory(err);
+    grown[keyring->signer_count++] = *signer;
+    keyring->signers = grown;
+    return KW_OK;
+}
+
+/* Another program may have made one since the keys were read. Not oftener than records are. */
+static enum kw_status read_signers(struct kw_keyring *keyring, struct kw_error *err)
+{
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    if (keyring->signers_read)
+        return KW_OK;
+    enum kw_status status = kw_token_keys(keyring->token, &keys, &count, err);
+    if (status)
+        return status;
+    keyring->signer_count = 0;
+    for (size_t i = 0; i < count && !status; i++)
+        if (kw_is_signer(keyring, &keys[i]))
+            status = add_signer(keyring, &keys[i], err);
+    free(keys);
+    keyring->signers_read = status == KW_OK;
+    return status;
+}
+
+const struct kw_token_key *kw_signer_find(void *context, const char *kid)
+{
+    struct kw_keyring *keyring = context;
+    const struct kw_token_key *signer = find_known(keyring, kid);
+    if (!signer && read_signers(keyring, NULL) == KW_OK)
+        signer = find_known(keyring, kid);
+    return signer;
+}
+
+static enum kw_status make_signer(struct kw_keyring *keyring, struct kw_error *err)
+{
+    uint8_t id[SIGNER_ID_SIZE];
+    const struct kw_key_plan plan = {.use = KW_USE_SIGN,
+                                     .label = signer_label(keyring),
+                                     .id = id,
+                                     .id_len = sizeof(id),
+                                     .bits = SIGNER_BITS};
+    struct kw_token_key signer;
+    enum kw_status status = kw_random(keyring->crypto, id, sizeof(id), err);
+    if (!status)
+        status = kw_token_make_key(keyring->token, &plan, &signer, err);
+    return status ? status : add_signer(keyring, &signer, err);
+}
+
+enum kw_status kw_signer_get(struct kw_keyring *keyring, const struct kw_token_key **ret_signer,
+                             struct kw_error *err)
+{
+    enum kw_status status = KW_OK;
+    if (!find_known(keyring, NULL)) {
+        keyring->signers_read = false;
+        status = read_signers(keyring, err);
+    }
+    if (!status && !find_known(keyring, NULL))
+        status = make_signer(keyring, err);
+    if (status)
+        return status;
+    const struct kw_token_key *signer = find_known(keyring, NULL);
+    if (!signer)
+        return kw_fail(
+            err, KW_KEY_UNUSABLE,
+            "the new key \"%s\" on the token \"%s\" does not read back as one that signs; "
+            "records can't be kept there",
+            signer_label(keyring), kw_token_info(keyring->token)->label);
+    *ret_signer = signer;
+    return KW_OK;
+}
