@@ -7,6 +7,10 @@
 #define DEFAULT_SESSIONS 8
 #define MAX_SESSIONS     1024
 
+/* A module that starts while another process writes to the token may not see it. */
+#define OPEN_TRIES    6
+#define OPEN_PAUSE_MS 20
+
 enum kw_status kw_token_fail(const struct kw_token *token, CK_RV rv, const char *what,
                              struct kw_error *err)
 {
@@ -239,6 +243,35 @@ static enum kw_status find_token(struct kw_token *token, const struct kw_token_o
     return KW_OK;
 }
 
+/* Longer each time, so that processes that started together drift apart. */
+static void wait_after_try(unsigned try)
+{
+    const struct timespec pause = {.tv_nsec = (long)try * OPEN_PAUSE_MS * 1000000L};
+    (void)nanosleep(&pause, NULL);
+}
+
+/* SoftHSM2 writes a token's file anew at each login: a process that reads it just then has no such
+ * token until it starts the module again. */
+static enum kw_status find_and_connect(struct kw_token *token,
+                                       const struct kw_token_options *options, struct kw_error *err)
+{
+    struct kw_error failure = {.status = KW_OK};
+    for (unsigned try = 1;; try++) {
+        enum kw_status status = find_token(token, options, &failure);
+        if (!status)
+            status = kw_token_connect(token, &failure);
+        if (!status)
+            return KW_OK;
+        bool unseen = status == KW_TOKEN_NOT_FOUND || failure.ck_rv == CKR_TOKEN_NOT_PRESENT;
+        if (!unseen || try == OPEN_TRIES || !kw_module_restart(token->module))
+            break;
+        wait_after_try(try);
+    }
+    if (err)
+        *err = failure;
+    return failure.status;
+}
+
 enum kw_status kw_token_open(struct kw_crypto *crypto, const struct kw_token_options *options,
                              struct kw_token **ret_token, struct kw_error *err)
 {
@@ -257,9 +290,7 @@ enum kw_status kw_token_open(struct kw_crypto *crypto, const struct kw_token_opt
     }
     token->functions = kw_module_functions(token->module);
     (void)pthread_mutex_lock(&token->lock);
-    status = find_token(token, options, err);
-    if (!status)
-        status = kw_token_connect(token, err);
+    status = find_and_connect(token, options, err);
     (void)pthread_mutex_unlock(&token->lock);
     if (status) {
         kw_token_free(token);

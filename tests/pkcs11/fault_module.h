@@ -20,6 +20,7 @@ struct kw_fault {
     unsigned max_sessions;    /* 0: as the token has it */
     bool one_attribute_only;  /* asked for several, fails */
     bool no_tokens;           /* an empty list of slots */
+    unsigned blind_starts;    /* the same until C_Initialize was called more often than that */
     /* Of the calls that are counted (sessions, searches, attributes, objects), numbered from 1. */
     unsigned fail_at;    /* this one fails; 0: none */
     unsigned fail_calls; /* and so many in all; 0: only that one */

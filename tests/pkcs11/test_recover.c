@@ -306,6 +306,28 @@ static void a_token_that_is_pulled_out(void **state)
     kw_token_free(token);
 }
 
+/* Another process writes to the token just when the module starts. */
+static void a_token_that_is_not_seen_at_first(void **state)
+{
+    (void)state;
+    HSM_NEEDED();
+    struct kw_fault *fault = hsm_fault();
+    fault->blind_starts = 3;
+    struct kw_token *token = open_faulty();
+    (void)hsm_find_key(token, "kw-stays");
+    assert_int_equal(fault->initializes, 4);
+    assert_int_equal(fault->logins, 1);
+    kw_token_free(token);
+    fault->initializes = 0;
+    fault->blind_starts = 1000;
+    struct kw_error err = {.status = KW_OK};
+    assert_int_equal(hsm_try_open(hsm_fault_path(), hsm.uri, hsm.pin, 0, &token, &err),
+                     KW_TOKEN_NOT_FOUND);
+    assert_in_range(fault->initializes, 4, 10);
+    assert_int_equal(fault->logins, 1);
+    fault->blind_starts = 0;
+}
+
 /* The module has to be initialised anew before it sees its storage again. */
 static void storage_that_vanishes_and_comes_back(void **state)
 {
@@ -391,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_token_that_fails_once),
         cmocka_unit_test(a_token_that_keeps_failing),
         cmocka_unit_test(a_token_that_is_pulled_out),
+        cmocka_unit_test(a_token_that_is_not_seen_at_first),
         cmocka_unit_test(storage_that_vanishes_and_comes_back),
         cmocka_unit_test(no_pin_is_sent_at_the_final_try),
         /* The last one: the fault module remembers the PIN as refused from then on. */
