@@ -1,47 +1,6 @@
 /* keyward byok: private keys to Azure Key Vault and Managed HSM, and from such files. */
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "byok/byok.h"
 #include "cli.h"
-
-/* The whole of a file that a user names. */
-static enum kw_status read_file(const char *path, struct kw_buffer *ret_text, struct kw_error *err)
-{
-    char shown[SHOWN_TEXT];
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0)
-        return kw_fail_errno(err, KW_READ, errno, "%s can't be opened", show(path, shown));
-    enum kw_status status =
-        kw_read_file(fd, KW_BYOK_MAX_BYTES, show(path, shown), KW_CONFIG, ret_text, err);
-    kw_close(&fd);
-    return status;
-}
-
-/* Beside its name, whole, and then by it. */
-static enum kw_status write_file(const char *path, bool force, const struct kw_buffer *text,
-                                 struct kw_error *err)
-{
-    char folder[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t len = slash ? (size_t)(slash - path) : 0;
-    struct kw_outdir *outdir = NULL;
-    if (len >= sizeof(folder))
-        return kw_fail(err, KW_USAGE, "--out is too long");
-    memcpy(folder, slash ? path : ".", slash ? len : 1);
-    folder[slash ? len : 1] = '\0';
-    enum kw_status status = kw_outdir_open(folder[0] ? folder : "/", false, &outdir, err);
-    if (!status)
-        status =
-            kw_outdir_write(outdir, slash ? slash + 1 : path, force, text->data, text->len, err);
-    if (!status)
-        status = kw_outdir_sync(outdir, err);
-    kw_outdir_free(outdir);
-    return status;
-}
 
 /* --kek: a pkcs11: URI of a key on the token, or a file. */
 static enum kw_status find_kek(struct kw_keyring *keyring, const struct arguments *arguments,
@@ -59,7 +18,7 @@ static enum kw_status find_kek(struct kw_keyring *keyring, const struct argument
             *ret_kek = key->public;
         return status;
     }
-    status = read_file(arguments->kek, &text, err);
+    status = read_text(arguments->kek, &text, err);
     if (!status)
         status = kw_byok_read_kek(kw_keyring_crypto(keyring), (const char *)text.data, text.len,
                                   show(arguments->kek, shown), ret_kek, kid, err);
@@ -91,7 +50,7 @@ static enum kw_status wrap_to_file(struct kw_keyring *keyring, const struct argu
     else if (!(status =
                    kw_keyring_wrap_key(keyring, key, &kek, &byok.ciphertext, ret_mechanism, err)) &&
              !(status = kw_byok_write(&byok, &text, err)))
-        status = write_file(arguments->out, arguments->force != 0, &text, err);
+        status = write_text(arguments->out, arguments->force != 0, &text, err);
     kw_buffer_cleanup(&text);
     kw_byok_cleanup(&byok);
     return status;
@@ -135,7 +94,7 @@ static enum kw_status unwrap_file(struct kw_keyring *keyring, const struct argum
     struct kw_byok byok = {.ciphertext = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
     char shown[SHOWN_TEXT];
     enum kw_status status;
-    if (!(status = read_file(arguments->operands[0], &text, err)) &&
+    if (!(status = read_text(arguments->operands[0], &text, err)) &&
         !(status = kw_byok_parse((const char *)text.data, text.len,
                                  show(arguments->operands[0], shown), &byok, err)) &&
         !(status = kw_keyring_find(keyring, "", arguments->kek, &kek, err)))
@@ -171,7 +130,7 @@ int run_byok_inspect(const struct arguments *arguments, char **argv)
     char shown[SHOWN_TEXT];
     unsigned bits[KW_BYOK_KEK_SIZES];
     (void)argv;
-    enum kw_status status = read_file(arguments->operands[0], &text, &err);
+    enum kw_status status = read_text(arguments->operands[0], &text, &err);
     if (!status)
         status = kw_byok_parse((const char *)text.data, text.len,
                                show(arguments->operands[0], shown), &byok, &err);

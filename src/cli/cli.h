@@ -47,6 +47,8 @@ struct arguments {
     size_t tag_count;
     const char *pin_source;
     const char *so_pin_source;
+    const char *id;
+    const char *passphrase_source;
     const char *include[MAX_GLOBS];
     size_t include_count;
     const char *exclude[MAX_GLOBS];
@@ -156,6 +158,7 @@ int run_byok_export(const struct arguments *arguments, char **argv);
 int run_byok_import(const struct arguments *arguments, char **argv);
 int run_byok_inspect(const struct arguments *arguments, char **argv);
 int run_key_check(const struct arguments *arguments, char **argv);
+int run_key_import(const struct arguments *arguments, char **argv);
 int run_token_list(const struct arguments *arguments, char **argv);
 int run_token_init(const struct arguments *arguments, char **argv);
 int run_token_doctor(const struct arguments *arguments, char **argv);
@@ -224,6 +227,15 @@ enum kw_status check_expiry(const struct arguments *arguments, bool needed, stru
 struct kw_new_key new_key_of(const struct arguments *arguments, const char *name,
                              const char *default_bits);
 
+/* ---- small files that a user names: files.c ---- */
+
+/* Reads all of it into an empty buffer, which has room for one byte more than it may have. KW_READ,
+ * KW_CONFIG where it is too large. */
+enum kw_status read_text(const char *path, struct kw_buffer *ret_text, struct kw_error *err);
+/* Writes it beside its name, whole, and then gives it that name. KW_EXISTS unless `force`. */
+enum kw_status write_text(const char *path, bool force, const struct kw_buffer *text,
+                          struct kw_error *err);
+
 /* ---- the report's file: report.c ---- */
 
 /* Before a run: whether --report can be written at all, so that nothing is unwrapped for a run
@@ -245,6 +257,9 @@ enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t
 /* A PIN that is to be set, asked for twice: "FIRST for token "LABEL": ". KW_PIN_MISSING. */
 enum kw_status ask_new_pin(const char *first, const char *second, const char *token_label,
                            struct kw_secret **ret_pin, struct kw_error *err);
+/* The passphrase of a file named `what`. KW_PIN_MISSING where there is no terminal. */
+enum kw_status ask_passphrase(const char *what, struct kw_secret **ret_passphrase,
+                              struct kw_error *err);
 
 struct progress_bar {
     bool shown;

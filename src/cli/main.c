@@ -129,6 +129,24 @@ static const struct option_row key_check_options[] = {
     ROW_JSON,
 };
 
+#define ROW_NAME(which)                                                                            \
+    {                                                                                              \
+        "name", 'N', OPTION_TEXT, "NAME", FIELD(name), 0, "the new key's name " which              \
+    }
+
+static const struct option_row key_import_options[] = {
+    ROW_NAME("(required)"),
+    ROW_EXPIRES,
+    ROW_NO_EXPIRY,
+    ROW_NOT_BEFORE,
+    ROW_EXPORTABLE,
+    {"id", 'i', OPTION_TEXT, "HEX", FIELD(id), 0, "its id, the version (16 random bytes)"},
+    {"passphrase-source", 'p', OPTION_TEXT, "SOURCE", FIELD(passphrase_source), 0,
+     "where the file's passphrase is: file:PATH, fd:N, env:NAME or credential:NAME"},
+    ROW_TOKEN,
+    ROW_JSON,
+};
+
 static const struct option_row byok_export_options[] = {
     {"kek", 'K', OPTION_TEXT, "FILE|URI", FIELD(kek), 0,
      "the key exchange key: PEM or JWK, or a pkcs11: URI (required)"},
@@ -143,7 +161,7 @@ static const struct option_row byok_export_options[] = {
 static const struct option_row byok_import_options[] = {
     {"kek", 'K', OPTION_TEXT, "URI|NAME", FIELD(kek), 0,
      "the key on the token that the file was made for (required)"},
-    {"name", 'N', OPTION_TEXT, "NAME", FIELD(name), 0, "the new key's name (required)"},
+    ROW_NAME("(required)"),
     ROW_EXPIRES,
     ROW_NO_EXPIRY,
     ROW_NOT_BEFORE,
@@ -204,6 +222,8 @@ static const struct subcommand commands[] = {
      run_key_purge},
     {"key check", "KEY", 1, "Hold a key against a service's rules.", OPTIONS(key_check_options),
      run_key_check},
+    {"key import", "FILE", 1, "Put a key from a PEM, PKCS#8 or PKCS#12 file on the token.",
+     OPTIONS(key_import_options), run_key_import},
     {"byok kek create", "NAME", 1, "Make a key exchange key that others wrap keys for.",
      OPTIONS(byok_kek_create_options), run_byok_kek_create},
     {"byok kek show", "NAME", 1, "Show a key exchange key in PEM and as JWK.",

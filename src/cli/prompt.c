@@ -1,4 +1,4 @@
-/* Asks on the terminal; for a PIN without echo. */
+/* Asks on the terminal; for secrets without echo. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "cli.h"
+
+#define PASSPHRASE_MAX 256
 
 static enum kw_status read_line(int fd, char *line, size_t capacity, size_t *ret_len)
 {
@@ -43,8 +45,7 @@ enum kw_status ask_line(const char *question, char *line, size_t size)
     return status;
 }
 
-/* "QUESTION for token "LABEL": ". */
-static enum kw_status ask(const char *question, const char *token_label, char *pin, size_t capacity,
+static enum kw_status ask(const char *question, const char *name, char *line, size_t capacity,
                           size_t *ret_len)
 {
     struct termios shown;
@@ -56,8 +57,8 @@ static enum kw_status ask(const char *question, const char *token_label, char *p
         struct termios hidden = shown;
         hidden.c_lflag &= ~(tcflag_t)ECHO;
         if (tcsetattr(tty, TCSAFLUSH, &hidden) == 0) {
-            (void)dprintf(tty, "%s for token \"%s\": ", question, token_label);
-            status = read_line(tty, pin, capacity, ret_len);
+            (void)dprintf(tty, "%s \"%s\": ", question, name);
+            status = read_line(tty, line, capacity, ret_len);
             (void)dprintf(tty, "\n");
             (void)tcsetattr(tty, TCSAFLUSH, &shown);
         }
@@ -70,37 +71,51 @@ enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t
                        size_t *ret_len)
 {
     (void)context;
-    return ask("PIN", token_label, pin, capacity, ret_len);
+    return ask("PIN for token", token_label, pin, capacity, ret_len);
 }
 
-static enum kw_status ask_secret(const char *question, const char *token_label,
-                                 struct kw_secret **ret_pin, struct kw_error *err)
+/* KW_PIN_MISSING without a message where there is no terminal. */
+static enum kw_status ask_secret(const char *question, const char *name, size_t max,
+                                 struct kw_secret **ret_secret, struct kw_error *err)
 {
-    struct kw_secret *pin = NULL;
-    enum kw_status status = kw_secret_new(KW_PIN_MAX, &pin, err);
+    struct kw_secret *secret = NULL;
+    size_t len = 0;
+    enum kw_status status = kw_secret_new(max, &secret, err);
     if (status)
         return status;
-    size_t len = 0;
-    status = ask(question, token_label, (char *)kw_secret_data(pin), KW_PIN_MAX, &len);
-    if (status || len == 0) {
-        kw_secret_free(pin);
-        return kw_fail(err, status ? status : KW_PIN_MISSING,
-                       "no PIN was given for token \"%s\"; type it on a terminal, or give "
-                       "--pin-source and --so-pin-source",
-                       token_label);
+    status = ask(question, name, (char *)kw_secret_data(secret), max, &len);
+    if (status) {
+        kw_secret_free(secret);
+        return status;
     }
-    kw_secret_set_len(pin, len);
-    *ret_pin = pin;
+    kw_secret_set_len(secret, len);
+    *ret_secret = secret;
     return KW_OK;
+}
+
+static enum kw_status ask_some_pin(const char *question, const char *token_label,
+                                   struct kw_secret **ret_pin, struct kw_error *err)
+{
+    struct kw_secret *pin = NULL;
+    enum kw_status status = ask_secret(question, token_label, KW_PIN_MAX, &pin, err);
+    if (!status && kw_secret_len(pin) > 0) {
+        *ret_pin = pin;
+        return KW_OK;
+    }
+    kw_secret_free(pin);
+    return kw_fail(err, status ? status : KW_PIN_MISSING,
+                   "no PIN was given for token \"%s\"; type it on a terminal, or give "
+                   "--pin-source and --so-pin-source",
+                   token_label);
 }
 
 enum kw_status ask_new_pin(const char *first, const char *second, const char *token_label,
                            struct kw_secret **ret_pin, struct kw_error *err)
 {
     struct kw_secret *pin = NULL, *again = NULL;
-    enum kw_status status = ask_secret(first, token_label, &pin, err);
+    enum kw_status status = ask_some_pin(first, token_label, &pin, err);
     if (!status)
-        status = ask_secret(second, token_label, &again, err);
+        status = ask_some_pin(second, token_label, &again, err);
     if (!status && !kw_secret_equal(pin, again))
         status = kw_fail(err, KW_PIN_MISSING,
                          "the two PINs that were typed for token \"%s\" differ; start again",
@@ -110,5 +125,17 @@ enum kw_status ask_new_pin(const char *first, const char *second, const char *to
         kw_secret_free(pin);
     else
         *ret_pin = pin;
+    return status;
+}
+
+enum kw_status ask_passphrase(const char *what, struct kw_secret **ret_passphrase,
+                              struct kw_error *err)
+{
+    enum kw_status status = ask_secret("Passphrase of", what, PASSPHRASE_MAX, ret_passphrase, err);
+    if (status == KW_PIN_MISSING)
+        status = kw_fail(err, KW_PIN_MISSING,
+                         "%s is encrypted and no passphrase was given; type it on a terminal, or "
+                         "name its source with --passphrase-source",
+                         what);
     return status;
 }

@@ -20,8 +20,8 @@ static enum kw_status give_so_pin(void *context, const struct kw_token_info *tok
     const struct pins *pins = context;
     const char *source = pins->arguments->so_pin_source;
     if (is_asked_for(source))
-        return ask_new_pin("New security officer's PIN", "The same again", token->label, ret_pin,
-                           err);
+        return ask_new_pin("New security officer's PIN for token", "The same again for token",
+                           token->label, ret_pin, err);
     return kw_pin_read(source, pins->warnings, ret_pin, err);
 }
 
@@ -31,7 +31,8 @@ static enum kw_status give_pin(void *context, const struct kw_token_info *token,
     const struct pins *pins = context;
     const char *source = pins->arguments->pin_source;
     if (is_asked_for(source))
-        return ask_new_pin("New user PIN", "The same again", token->label, ret_pin, err);
+        return ask_new_pin("New user PIN for token", "The same again for token", token->label,
+                           ret_pin, err);
     return kw_pin_read(source, pins->warnings, ret_pin, err);
 }
 

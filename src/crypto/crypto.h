@@ -108,6 +108,28 @@ void kw_rsa_private_cleanup(struct kw_rsa_private *key);
  * anything else follows it. */
 enum kw_status kw_pkcs8_cut_zeros(struct kw_secret *pkcs8, struct kw_error *err);
 
+/* ---- files with a private key: keyfile.c, keyfile_pem.c, keyfile_pkcs12.c ---- */
+
+/* A key, some certificates, and text. */
+#define KW_KEY_FILE_MAX (64 * 1024)
+/* Gives the passphrase of an encrypted file; called at most once, and only for such a one. */
+typedef enum kw_status (*kw_passphrase_fn)(void *context, struct kw_secret **ret_passphrase,
+                                           struct kw_error *err);
+struct kw_key_file {
+    const uint8_t *data;
+    size_t len;
+    const char *what; /* its name, for messages */
+    kw_passphrase_fn ask;
+    void *context;
+};
+/* Finds the one private key of the file, as PKCS#8 DER: in PEM (RFC 7468) or DER, as PKCS#8 or
+ * PKCS#1, encrypted or not, or in PKCS#12 (RFC 7292). Certificates are passed over. What the key is
+ * good for, kw_rsa_private_from_pkcs8 sees. KW_KEY_UNUSABLE where there is no key or more than one,
+ * in PEM one that is not RSA, something that does not belong there, or encryption that the provider
+ * lacks; KW_PIN_WRONG where the passphrase does not open it; what `ask` answers. */
+enum kw_status kw_key_file_read(struct kw_crypto *crypto, const struct kw_key_file *file,
+                                struct kw_secret **ret_pkcs8, struct kw_error *err);
+
 /* ---- AES-256-CBC with PKCS#7 padding, in place: cbc.c ---- */
 
 /* NIST SP 800-38A section 6.2, RFC 5652 section 6.3. One object serves many files in turn. */

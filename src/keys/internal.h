@@ -62,6 +62,13 @@ enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, con
                               bool only_one, size_t **ret_indices, size_t *ret_count,
                               struct kw_error *err);
 
+/* With the lock held: opens the token and plans a key from outside, whose name must be free. `id`
+ * gets a fresh version and must outlive the plan. KW_USAGE, KW_EXISTS. */
+#define KW_VERSION_BYTES 16
+enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_key *wanted,
+                               uint8_t id[KW_VERSION_BYTES], struct kw_key_plan *ret_plan,
+                               struct kw_error *err);
+
 /* The kw_pin_fn of a keyring. */
 enum kw_status kw_keyring_pin(void *keyring, const struct kw_token_info *token,
                               struct kw_secret **ret_pin, struct kw_error *err);

@@ -250,4 +250,14 @@ size_t kw_rules_check(enum kw_service service, const struct kw_rule_subject *sub
 enum kw_status kw_pin_read(const char *source, struct kw_strings *warnings,
                            struct kw_secret **ret_pin, struct kw_error *err);
 
+/* ---- keys that come from elsewhere: move.c ---- */
+
+/* A private key from outside (PKCS#8 DER) as a new key; `id` is its version, 16 random bytes where
+ * id_len is 0. Its copies outside of the token are none of the token's business, so a warning says
+ * that there may be some. KW_EXISTS where a key has that name or id already. */
+enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw_secret *pkcs8,
+                                     const uint8_t *id, size_t id_len,
+                                     const struct kw_new_key *wanted, struct kw_token_key *ret_key,
+                                     struct kw_error *err);
+
 #endif

@@ -4,7 +4,6 @@
 #include "internal.h"
 
 #define NAME_MAX_LENGTH 127
-#define VERSION_BYTES   16
 
 static enum kw_status check_name(const char *name, struct kw_error *err)
 {
@@ -32,16 +31,16 @@ static size_t count_versions(const struct kw_keyring *keyring, const char *name,
 
 /* `id` gets a fresh version and must outlive the plan. */
 static enum kw_status make_plan(struct kw_keyring *keyring, const struct kw_new_key *wanted,
-                                uint8_t id[VERSION_BYTES], struct kw_key_plan *ret_plan,
+                                uint8_t id[KW_VERSION_BYTES], struct kw_key_plan *ret_plan,
                                 struct kw_error *err)
 {
-    enum kw_status status = kw_random(keyring->crypto, id, VERSION_BYTES, err);
+    enum kw_status status = kw_random(keyring->crypto, id, KW_VERSION_BYTES, err);
     if (status)
         return status;
     *ret_plan = (struct kw_key_plan){
         .label = wanted->name,
         .id = id,
-        .id_len = VERSION_BYTES,
+        .id_len = KW_VERSION_BYTES,
         .use = wanted->use,
         .bits = wanted->bits,
         .not_before = wanted->not_before,
@@ -54,7 +53,7 @@ static enum kw_status make_plan(struct kw_keyring *keyring, const struct kw_new_
 static enum kw_status make(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                            struct kw_token_key *ret_key, struct kw_error *err)
 {
-    uint8_t id[VERSION_BYTES];
+    uint8_t id[KW_VERSION_BYTES];
     struct kw_key_plan plan;
     enum kw_status status = make_plan(keyring, wanted, id, &plan, err);
     if (!status)
@@ -171,21 +170,29 @@ enum kw_status kw_keyring_wrap_key(struct kw_keyring *keyring, const struct kw_t
     return status;
 }
 
+enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_key *wanted,
+                               uint8_t id[KW_VERSION_BYTES], struct kw_key_plan *ret_plan,
+                               struct kw_error *err)
+{
+    enum kw_status status;
+    if ((status = check_name(wanted->name, err)) || (status = kw_keyring_connect(keyring, err)) ||
+        (status = check_free(keyring, wanted->name, err)))
+        return status;
+    return make_plan(keyring, wanted, id, ret_plan, err);
+}
+
 enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw_token_key *kek,
                                      const uint8_t *wrapped, size_t wrapped_len,
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
                                      struct kw_error *err)
 {
-    uint8_t id[VERSION_BYTES];
+    uint8_t id[KW_VERSION_BYTES];
     struct kw_key_plan plan;
-    enum kw_status status = check_name(wanted->name, err);
-    if (status)
-        return status;
     (void)pthread_mutex_lock(&keyring->lock);
-    if (!(status = kw_keyring_connect(keyring, err)) &&
-        !(status = kw_check_use(keyring, kek, err)) &&
-        !(status = check_free(keyring, wanted->name, err)) &&
-        !(status = make_plan(keyring, wanted, id, &plan, err)))
+    enum kw_status status = kw_keyring_plan(keyring, wanted, id, &plan, err);
+    if (!status)
+        status = kw_check_use(keyring, kek, err);
+    if (!status)
         status =
             kw_token_unwrap_key(keyring->token, kek, wrapped, wrapped_len, &plan, ret_key, err);
     if (!status)

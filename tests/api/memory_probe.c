@@ -5,8 +5,6 @@
  *     memory_probe DROP OUT TOKEN-URI HEX-OF-MASKED-KEY HEX-OF-MASKED-PIN [CORE-FOLDER]
  *
  * What it looks for is given XORed with 0x5a, so that looking does not put it into memory. */
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,9 +18,7 @@
 #include <keyward/keyward.h>
 
 #include "base/base.h"
-
-#define MASK  0x5a
-#define PIECE ((size_t)1 << 20)
+#include "memory_search.h"
 
 /* The library forbids core files in two ways, and the hard limit can't be raised again. These stand
  * in front of the C library's, so that a core can be forced here and only here. */
@@ -44,64 +40,6 @@ int prctl(int option, ...)
     if (core_is_wanted && option == PR_SET_DUMPABLE)
         return 0;
     return (int)syscall(SYS_prctl, option, first, 0L, 0L, 0L);
-}
-
-struct wanted {
-    const char *name;
-    uint8_t masked[256];
-    size_t len;
-    unsigned long found;
-};
-
-static void count_in(struct wanted *wanted, const uint8_t *data, size_t len)
-{
-    for (size_t i = 0; i + wanted->len <= len; i++) {
-        size_t same = 0;
-        while (same < wanted->len && (data[i + same] ^ MASK) == wanted->masked[same])
-            same++;
-        wanted->found += same == wanted->len;
-    }
-}
-
-/* Pieces overlap by what is looked for less one byte, so that nothing hides between two. */
-static void search_region(int memory, uint64_t from, uint64_t to, struct wanted *wanted,
-                          size_t count)
-{
-    static uint8_t piece[PIECE];
-    while (from < to) {
-        size_t len = to - from < PIECE ? (size_t)(to - from) : PIECE;
-        ssize_t got = pread(memory, piece, len, (off_t)from);
-        if (got <= 0)
-            return;
-        for (size_t i = 0; i < count; i++)
-            count_in(&wanted[i], piece, (size_t)got);
-        if ((size_t)got < len || to - from <= PIECE)
-            break;
-        from += PIECE - sizeof(wanted->masked);
-    }
-    kw_wipe(piece, sizeof(piece));
-}
-
-static int search_memory(struct wanted *wanted, size_t count)
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-    char line[512];
-    if (!maps || memory < 0)
-        return -1;
-    for (size_t i = 0; i < count; i++)
-        wanted[i].found = 0;
-    while (fgets(line, sizeof(line), maps)) {
-        uint64_t from = 0;
-        uint64_t to = 0;
-        char access[5] = "";
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &from, &to, access) == 3 &&
-            access[0] == 'r' && !strstr(line, "[vvar"))
-            search_region(memory, from, to, wanted, count);
-    }
-    (void)fclose(maps);
-    (void)close(memory);
-    return 0;
 }
 
 static int report(const char *when, struct wanted *wanted, size_t count)
