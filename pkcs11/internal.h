@@ -311,9 +311,10 @@ void kw_template_add_rsa_class(struct kw_template *template, CK_OBJECT_CLASS cla
 
 /* ---- making a key: make.c ---- */
 
-/* Makes the objects of a new key in a read-write session and ends with kw_pair_check or
- * kw_key_complete, which fill *ret_key. May be called a second time after the session was lost;
- * what the first time made is gone then. */
+/* Makes the objects of a new key in a read-write session, the private half last where they are made
+ * one after the other: should the token be lost in between, what is left is no private key without
+ * its public half. Ends with kw_pair_check, which fills *ret_key. May be called a second time after
+ * the session was lost; what the first time made is gone then. */
 typedef enum kw_status (*kw_create_fn)(struct kw_token *token, struct kw_session *session,
                                        const struct kw_key_plan *plan, void *context,
                                        struct kw_token_key *ret_key, struct kw_error *err);
@@ -329,11 +330,6 @@ enum kw_status kw_pair_check(struct kw_token *token, struct kw_session *session,
                              CK_OBJECT_HANDLE private_handle, CK_OBJECT_HANDLE public_handle,
                              const struct kw_key_plan *plan, unsigned bits,
                              struct kw_token_key *ret_key, struct kw_error *err);
-/* Creates the public half of a new private key from what that tells, and checks both; destroys both
- * after a failure, as far as the session still can: kw_pair_make sees to the rest. */
-enum kw_status kw_key_complete(struct kw_token *token, struct kw_session *session,
-                               CK_OBJECT_HANDLE private_handle, const struct kw_key_plan *plan,
-                               struct kw_token_key *ret_key, struct kw_error *err);
 /* C_CreateObject of the public half. */
 enum kw_status kw_public_create(struct kw_token *token, struct kw_session *session,
                                 const struct kw_key_plan *plan, const struct kw_rsa_public *numbers,

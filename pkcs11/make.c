@@ -168,40 +168,6 @@ enum kw_status kw_public_create(struct kw_token *token, struct kw_session *sessi
     return KW_OK;
 }
 
-static enum kw_status complete(struct kw_token *token, struct kw_session *session,
-                               CK_OBJECT_HANDLE handles[2], const struct kw_key_plan *plan,
-                               struct kw_token_key *ret_key, struct kw_error *err)
-{
-    struct kw_token_key private = {.id_len = 0};
-    CK_RV rv = kw_key_read(token, session, handles[0], &private);
-    if (rv != CKR_OK)
-        return kw_session_fail(token, session, rv, "tell what it made", err);
-    if (!private.public.modulus_len || !private.public.exponent_len)
-        return kw_fail(err, KW_KEY_UNUSABLE,
-                       "the new key on the token \"%s\" is not RSA of %d to %d bits, or hides its "
-                       "public half, so it was removed; use another key",
-                       token->info.label, KW_RSA_MIN_BITS, KW_RSA_MAX_BITS);
-    enum kw_status status =
-        kw_public_create(token, session, plan, &private.public, &handles[1], err);
-    if (status)
-        return status;
-    return kw_pair_check(token, session, handles[0], handles[1], plan, 0, ret_key, err);
-}
-
-enum kw_status kw_key_complete(struct kw_token *token, struct kw_session *session,
-                               CK_OBJECT_HANDLE private_handle, const struct kw_key_plan *plan,
-                               struct kw_token_key *ret_key, struct kw_error *err)
-{
-    CK_OBJECT_HANDLE handles[] = {private_handle, CK_INVALID_HANDLE};
-    enum kw_status status = complete(token, session, handles, plan, ret_key, err);
-    if (!status)
-        return KW_OK;
-    for (size_t i = 0; i < KW_COUNT(handles); i++)
-        if (handles[i] != CK_INVALID_HANDLE)
-            (void)token->functions->C_DestroyObject(session->handle, handles[i]);
-    return status;
-}
-
 /* ---- both or none ---- */
 
 struct making {

@@ -57,4 +57,42 @@ enum kw_status kw_transfer_fail(struct kw_transfer *transfer, CK_RV rv, struct k
 const struct kw_transfer_refusal *
 kw_transfer_reason(const struct kw_transfer_refusal refusals[KW_TRANSFER_WAYS]);
 
+/* ---- a key that comes in: transfer_in.c ---- */
+
+struct kw_unwrapping {
+    const struct kw_token_key *kek;
+    const uint8_t *wrapped;
+    size_t wrapped_len;
+    const struct kw_throwaway *trial; /* the key that is in `sample` */
+    struct kw_buffer sample;          /* a key without worth, wrapped as it should be */
+};
+/* To be cleaned up, after a failure too. KW_KEY_UNUSABLE for such a KEK, KW_METADATA for a length
+ * that can't be. */
+enum kw_status kw_unwrapping_init(struct kw_unwrapping *job, struct kw_token *token,
+                                  const struct kw_token_key *kek, const uint8_t *wrapped,
+                                  size_t wrapped_len, struct kw_error *err);
+void kw_unwrapping_cleanup(struct kw_unwrapping *job);
+
+/* How it goes: tried out with the sample, and nothing that came from outside. */
+struct kw_unwrapping_way {
+    CK_OBJECT_HANDLE kek;
+    const struct kw_transfer_way *way;
+};
+enum kw_status kw_unwrapping_start(struct kw_transfer *transfer, const struct kw_unwrapping *job,
+                                   const struct kw_key_plan *plan,
+                                   struct kw_unwrapping_way *ret_way, struct kw_error *err);
+/* As planned, or the same for this session only where `scratch`. */
+enum kw_status kw_unwrapping_go(struct kw_transfer *transfer, const struct kw_unwrapping *job,
+                                const struct kw_unwrapping_way *way, const struct kw_key_plan *plan,
+                                bool scratch, CK_OBJECT_HANDLE *ret_key, struct kw_error *err);
+/* What the token tells of a key that was just unwrapped. KW_KEY_UNUSABLE where it lacks the public
+ * numbers. */
+enum kw_status kw_unwrapping_read(struct kw_transfer *transfer, CK_OBJECT_HANDLE scratch,
+                                  struct kw_token_key *ret_key, struct kw_error *err);
+void kw_unwrapping_template(struct kw_template *template, const struct kw_key_plan *plan,
+                            bool scratch);
+/* What to say of a failed C_UnwrapKey: KW_KEY_UNWRAP, the same for every cause in what was wrapped,
+ * or KW_TOKEN. */
+enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err);
+
 #endif

@@ -3,14 +3,6 @@
 
 #include "transfer.h"
 
-struct unwrapping {
-    const struct kw_token_key *kek;
-    const uint8_t *wrapped;
-    size_t wrapped_len;
-    const struct kw_rsa_public *trial; /* the public half of the key that is in `sample` */
-    const struct kw_buffer *sample;    /* a key without worth, wrapped as it should be */
-};
-
 /* ---- one way ---- */
 
 static CK_RV unwrap(struct kw_transfer *transfer, CK_MECHANISM_TYPE type, CK_OBJECT_HANDLE with,
@@ -64,36 +56,30 @@ static CK_RV unwrap_key(struct kw_transfer *transfer, const struct kw_transfer_w
     return rv;
 }
 
-static void add_key(struct kw_template *template, const struct kw_key_plan *plan)
+void kw_unwrapping_template(struct kw_template *template, const struct kw_key_plan *plan,
+                            bool scratch)
 {
     kw_template_add_rsa_class(template, CKO_PRIVATE_KEY);
     kw_template_add_private(template, plan);
+    if (scratch)
+        kw_template_set_bool(template, CKA_TOKEN, false);
 }
 
 /* ---- which way is open ---- */
 
-static void set_bool(struct kw_template *template, CK_ATTRIBUTE_TYPE type, CK_BBOOL *value)
-{
-    for (CK_ULONG i = 0; i < template->count; i++)
-        if (template->items[i].type == type)
-            template->items[i].pValue = value;
-}
-
 /* Whether the sample becomes the key that it is: as planned, but for this session only. */
 static CK_RV try_out(struct kw_transfer *transfer, const struct kw_transfer_way *way,
-                     const struct unwrapping *job, CK_OBJECT_HANDLE kek,
+                     const struct kw_unwrapping *job, CK_OBJECT_HANDLE kek,
                      const struct kw_key_plan *plan)
 {
-    CK_BBOOL no = CK_FALSE;
     struct kw_template template = {.count = 0};
-    add_key(&template, plan);
-    set_bool(&template, CKA_TOKEN, &no);
+    kw_unwrapping_template(&template, plan, true);
     CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
-    CK_RV rv = unwrap_key(transfer, way, job->kek, kek, job->sample->data, job->sample->len,
+    CK_RV rv = unwrap_key(transfer, way, job->kek, kek, job->sample.data, job->sample.len,
                           &template, &key);
     if (rv == CKR_OK) {
         kw_transfer_keep(transfer, key);
-        struct kw_token_key wanted = {.public = *job->trial};
+        struct kw_token_key wanted = {.public = *kw_throwaway_public(job->trial)};
         bool equal = false;
         rv = kw_key_check_modulus(transfer->token, transfer->session, &wanted, key, &equal);
         if (rv == CKR_OK && !equal)
@@ -120,7 +106,7 @@ static enum kw_status no_way(const struct kw_transfer *transfer, const struct kw
 
 /* Decided with a sample: what comes from outside has no say in it, so its fate tells nothing but
  * good or bad. */
-static enum kw_status choose_way(struct kw_transfer *transfer, const struct unwrapping *job,
+static enum kw_status choose_way(struct kw_transfer *transfer, const struct kw_unwrapping *job,
                                  CK_OBJECT_HANDLE kek, const struct kw_key_plan *plan,
                                  const struct kw_transfer_way **ret_way, struct kw_error *err)
 {
@@ -142,7 +128,7 @@ static enum kw_status choose_way(struct kw_transfer *transfer, const struct unwr
 /* ---- unwrapping ---- */
 
 /* The same for every cause in what was wrapped. */
-static enum kw_status unwrap_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err)
+enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err)
 {
     enum kw_rv_meaning meaning = kw_rv_meaning(rv);
     bool token = (kw_rv_recoverable(rv) && meaning != KW_RV_DEVICE_TROUBLE) ||
@@ -171,28 +157,76 @@ static void take_away_signing(const struct kw_transfer *transfer, CK_OBJECT_HAND
     }
 }
 
+enum kw_status kw_unwrapping_start(struct kw_transfer *transfer, const struct kw_unwrapping *job,
+                                   const struct kw_key_plan *plan,
+                                   struct kw_unwrapping_way *ret_way, struct kw_error *err)
+{
+    struct kw_unwrapping_way way = {.kek = CK_INVALID_HANDLE};
+    enum kw_status status =
+        kw_key_handle(transfer->token, transfer->session, job->kek, true, &way.kek, err);
+    if (!status)
+        status = choose_way(transfer, job, way.kek, plan, &way.way, err);
+    if (!status)
+        *ret_way = way;
+    return status;
+}
+
+enum kw_status kw_unwrapping_go(struct kw_transfer *transfer, const struct kw_unwrapping *job,
+                                const struct kw_unwrapping_way *way, const struct kw_key_plan *plan,
+                                bool scratch, CK_OBJECT_HANDLE *ret_key, struct kw_error *err)
+{
+    struct kw_template template = {.count = 0};
+    kw_unwrapping_template(&template, plan, scratch);
+    CK_RV rv = unwrap_key(transfer, way->way, job->kek, way->kek, job->wrapped, job->wrapped_len,
+                          &template, ret_key);
+    kw_transfer_clear(transfer);
+    return rv == CKR_OK ? KW_OK : kw_unwrapping_failed(transfer, rv, err);
+}
+
+enum kw_status kw_unwrapping_read(struct kw_transfer *transfer, CK_OBJECT_HANDLE scratch,
+                                  struct kw_token_key *ret_key, struct kw_error *err)
+{
+    struct kw_token_key key = {.id_len = 0};
+    CK_RV rv = kw_key_read(transfer->token, transfer->session, scratch, &key);
+    if (rv != CKR_OK)
+        return kw_session_fail(transfer->token, transfer->session, rv, "tell what it made", err);
+    if (!key.public.modulus_len || !key.public.exponent_len)
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "the new key on the token \"%s\" is not RSA of %d to %d bits, or hides its "
+                       "public half, so it was removed; use another key",
+                       transfer->token->info.label, KW_RSA_MIN_BITS, KW_RSA_MAX_BITS);
+    *ret_key = key;
+    return KW_OK;
+}
+
+/* Unwrapped twice: for the session first, which tells the public numbers, and for good when the
+ * public half is there. */
 static enum kw_status unwrap_in_session(struct kw_token *token, struct kw_session *session,
                                         const struct kw_key_plan *plan, void *context,
                                         struct kw_token_key *ret_key, struct kw_error *err)
 {
-    const struct unwrapping *job = context;
+    const struct kw_unwrapping *job = context;
     struct kw_transfer transfer = {.token = token, .session = session};
-    const struct kw_transfer_way *way = NULL;
-    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE, key = CK_INVALID_HANDLE;
-    enum kw_status status = kw_key_handle(token, session, job->kek, true, &kek, err);
+    struct kw_unwrapping_way way;
+    struct kw_token_key scratch;
+    CK_OBJECT_HANDLE private = CK_INVALID_HANDLE, public = CK_INVALID_HANDLE;
+    enum kw_status status = kw_unwrapping_start(&transfer, job, plan, &way, err);
     if (!status)
-        status = choose_way(&transfer, job, kek, plan, &way, err);
+        status = kw_unwrapping_go(&transfer, job, &way, plan, true, &private, err);
     if (status)
         return status;
-    struct kw_template template = {.count = 0};
-    add_key(&template, plan);
-    CK_RV rv =
-        unwrap_key(&transfer, way, job->kek, kek, job->wrapped, job->wrapped_len, &template, &key);
+    kw_transfer_keep(&transfer, private);
+    status = kw_unwrapping_read(&transfer, private, &scratch, err);
     kw_transfer_clear(&transfer);
-    if (rv != CKR_OK)
-        return unwrap_failed(&transfer, rv, err);
-    take_away_signing(&transfer, key);
-    return kw_key_complete(token, session, key, plan, ret_key, err);
+    if (!status)
+        status = kw_public_create(token, session, plan, &scratch.public, &public, err);
+    if (!status)
+        status = kw_unwrapping_go(&transfer, job, &way, plan, false, &private, err);
+    if (status)
+        return status;
+    take_away_signing(&transfer, private);
+    return kw_pair_check(token, session, private, public, plan,
+                         (unsigned)kw_rsa_bits(&scratch.public), ret_key, err);
 }
 
 /* ---- the sample ---- */
@@ -244,29 +278,38 @@ static enum kw_status check(const struct kw_token *token, const struct kw_token_
     return KW_OK;
 }
 
+enum kw_status kw_unwrapping_init(struct kw_unwrapping *job, struct kw_token *token,
+                                  const struct kw_token_key *kek, const uint8_t *wrapped,
+                                  size_t wrapped_len, struct kw_error *err)
+{
+    *job = (struct kw_unwrapping){.kek = kek,
+                                  .wrapped = wrapped,
+                                  .wrapped_len = wrapped_len,
+                                  .sample = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
+    enum kw_status status = check(token, kek, wrapped_len, err);
+    if (!status)
+        status = kw_transfer_trial(token, &job->trial, err);
+    if (!status)
+        status = wrap_sample(token->crypto, job->trial, &kek->public, &job->sample, err);
+    return status;
+}
+
+void kw_unwrapping_cleanup(struct kw_unwrapping *job)
+{
+    kw_buffer_cleanup(&job->sample);
+}
+
 enum kw_status kw_token_unwrap_key(struct kw_token *token, const struct kw_token_key *kek,
                                    const uint8_t *wrapped, size_t wrapped_len,
                                    const struct kw_key_plan *plan, struct kw_token_key *ret_key,
                                    struct kw_error *err)
 {
-    enum kw_status status = check(token, kek, wrapped_len, err);
+    struct kw_unwrapping job;
+    enum kw_status status = kw_unwrapping_init(&job, token, kek, wrapped, wrapped_len, err);
     if (!status)
         status = kw_plan_check(plan, false, err);
-    const struct kw_throwaway *trial = NULL;
     if (!status)
-        status = kw_transfer_trial(token, &trial, err);
-    if (status)
-        return status;
-    struct kw_buffer sample = KW_BUFFER_INIT(KW_TRANSFER_MAX);
-    status = wrap_sample(token->crypto, trial, &kek->public, &sample, err);
-    if (!status) {
-        struct unwrapping job = {.kek = kek,
-                                 .wrapped = wrapped,
-                                 .wrapped_len = wrapped_len,
-                                 .trial = kw_throwaway_public(trial),
-                                 .sample = &sample};
         status = kw_pair_make(token, plan, unwrap_in_session, &job, ret_key, err);
-    }
-    kw_buffer_cleanup(&sample);
+    kw_unwrapping_cleanup(&job);
     return status;
 }

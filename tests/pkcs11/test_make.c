@@ -15,7 +15,7 @@ static int setup(void **state)
 {
     int result = hsm_setup(state);
     static const struct hsm_key bystander = {
-        .label = "kw-bystander", .id = "bystander", .id_len = 9};
+        .label = "kw-bystander", .id = "bystander", .id_len = 9, .unwrap = true};
     if (!result && hsm.there)
         hsm_prepare(&bystander, 1);
     return result;
@@ -623,53 +623,104 @@ static void import_whole_or_not_at_all(void **state)
     kw_token_free(token);
 }
 
-/* As transfer does it: a private half is on the token, the public one is made from it. */
-static enum kw_status only_private(struct kw_token *token, struct kw_session *session,
-                                   const struct kw_key_plan *plan, void *context,
-                                   struct kw_token_key *ret_key, struct kw_error *err)
+/* ---- unwrapping ---- */
+
+static struct kw_buffer wrapped;
+static struct kw_token_key kek;
+
+/* A key, wrapped on the host for the one on the token that will be asked to unwrap it. */
+static void wrap_for(struct kw_token *token, const char *kek_label)
 {
-    const struct kw_rsa_private *private = context;
-    static const CK_ATTRIBUTE_TYPE types[] = {
-        CKA_MODULUS, CKA_PUBLIC_EXPONENT, CKA_PRIVATE_EXPONENT, CKA_PRIME_1,
-        CKA_PRIME_2, CKA_EXPONENT_1,      CKA_EXPONENT_2,       CKA_COEFFICIENT};
-    struct kw_template template = {.count = 0};
-    kw_template_add_rsa_class(&template, CKO_PRIVATE_KEY);
-    kw_template_add_private(&template, plan);
-    for (size_t i = 0; i < KW_COUNT(types); i++)
-        kw_template_add(&template, types[i], kw_secret_bytes(private->numbers[i]),
-                        kw_secret_len(private->numbers[i]));
-    CK_OBJECT_HANDLE handle;
-    CK_RV rv =
-        token->functions->C_CreateObject(session->handle, template.items, template.count, &handle);
-    if (rv != CKR_OK)
-        return kw_make_fail(token, session, rv, "store a private key", err);
-    return kw_key_complete(token, session, handle, plan, ret_key, err);
+    size_t len;
+    uint8_t *der = a_pkcs8(2048, &len), random[KW_AES256_KEY_SIZE];
+    struct kw_secret *aes, *pkcs8;
+    kek = hsm_find_key(token, kek_label);
+    wrapped = (struct kw_buffer)KW_BUFFER_INIT(KW_TRANSFER_MAX);
+    assert_int_equal(kw_random(hsm.crypto, random, sizeof(random), NULL), KW_OK);
+    assert_int_equal(kw_secret_from(random, sizeof(random), &aes, NULL), KW_OK);
+    assert_int_equal(kw_secret_from(der, len, &pkcs8, NULL), KW_OK);
+    assert_int_equal(kw_buffer_reserve(&wrapped, kek.public.modulus_len, NULL), KW_OK);
+    assert_int_equal(kw_rsa_wrap(hsm.crypto, &kek.public, KW_RSA_OAEP, aes, wrapped.data, NULL),
+                     KW_OK);
+    wrapped.len = kek.public.modulus_len;
+    assert_int_equal(kw_kwp_wrap(hsm.crypto, aes, pkcs8, &wrapped, NULL), KW_OK);
+    kw_secret_free(pkcs8);
+    kw_secret_free(aes);
+    OPENSSL_clear_free(der, len);
 }
 
-static struct kw_rsa_private numbers;
-
-static bool try_complete(struct kw_token *token, struct kw_token_key *key)
+static bool try_unwrap(struct kw_token *token, struct kw_token_key *key)
 {
-    struct kw_key_plan plan = a_plan("kw-completed");
-    return kw_pair_make(token, &plan, only_private, &numbers, key, NULL) == KW_OK;
+    struct kw_key_plan plan = a_plan("kw-unwrapped");
+    return kw_token_unwrap_key(token, &kek, wrapped.data, wrapped.len, &plan, key, NULL) == KW_OK;
 }
 
-static void a_private_half_is_completed(void **state)
+static void unwrap_whole_or_not_at_all(void **state)
 {
     (void)state;
-    HSM_NEEDED();
+    SOFTHSM_NEEDED();
     struct kw_fault *fault = hsm_fault();
     struct kw_token *token = open_faulty();
-    size_t len;
-    uint8_t *der = a_pkcs8(2048, &len);
-    assert_int_equal(kw_secret_from(der, len, &imported, NULL), KW_OK);
-    assert_int_equal(kw_rsa_private_from_pkcs8(hsm.crypto, imported, &numbers, NULL), KW_OK);
+    wrap_for(token, "kw-bystander");
     take(&before);
-    fail_each_call(token, fault, false, try_complete, assert_made_and_destroy, assert_unchanged);
-    kw_rsa_private_cleanup(&numbers);
-    kw_secret_free(imported);
-    OPENSSL_clear_free(der, len);
+    fail_each_call(token, fault, true, try_unwrap, assert_made_and_destroy, assert_unchanged);
+    kw_buffer_cleanup(&wrapped);
     kw_token_free(token);
+}
+
+/* How many halves the id has, which are taken away. */
+static size_t take_away(CK_OBJECT_CLASS class)
+{
+    CK_SESSION_HANDLE session = hsm_session();
+    CK_OBJECT_HANDLE handles[64];
+    CK_ULONG count = 0;
+    CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof(class)}, {CKA_ID, (void *)id_1, 16}};
+    assert_int_equal(hsm_functions()->C_FindObjectsInit(session, wanted, 2), CKR_OK);
+    assert_int_equal(hsm_functions()->C_FindObjects(session, handles, 64, &count), CKR_OK);
+    assert_int_equal(hsm_functions()->C_FindObjectsFinal(session), CKR_OK);
+    for (CK_ULONG i = 0; i < count; i++)
+        assert_int_equal(hsm_functions()->C_DestroyObject(session, handles[i]), CKR_OK);
+    hsm_close(session);
+    return count;
+}
+
+/* The token does not come back, so nothing can be removed: what is left is a whole key, or no
+ * private one. */
+static void a_private_key_that_is_left_is_whole(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    struct kw_fault *fault = hsm_fault();
+    bool reached = true;
+    size_t left[3] = {0};
+    struct kw_throwaway *trial = NULL;
+    assert_int_equal(kw_throwaway_new(hsm.crypto, &trial, NULL), KW_OK);
+    for (unsigned at = 1; reached && at < 200; at++) {
+        struct kw_token *token = open_faulty();
+        if (at == 1)
+            wrap_for(token, "kw-bystander");
+        token->trial = trial; /* making one takes long */
+        struct kw_token_key key;
+        fault->fail_calls = 1000000;
+        fault->fail_late = at % 2;
+        fault->fail_answer = CKR_DEVICE_REMOVED;
+        fault->calls = 0;
+        fault->fail_at = at;
+        (void)try_unwrap(token, &key);
+        reached = fault->calls >= at;
+        fault->fail_at = 0;
+        (void)hsm_find_key(token, "kw-bystander"); /* it is back */
+        size_t private = take_away(CKO_PRIVATE_KEY), public = take_away(CKO_PUBLIC_KEY);
+        assert_true(private <= public && public <= 1);
+        left[private + public]++;
+        token->trial = NULL;
+        kw_token_free(token);
+    }
+    kw_throwaway_free(trial);
+    kw_buffer_cleanup(&wrapped);
+    assert_false(reached);
+    print_message("nothing left: %zu, a public half: %zu, both: %zu\n", left[0], left[1], left[2]);
+    assert_true(left[0] > 0 && left[1] > 0 && left[2] > 0);
 }
 
 /* ---- changing ---- */
@@ -827,7 +878,8 @@ int main(void)
         cmocka_unit_test(a_lost_login_does_not_hide_keys),
         cmocka_unit_test(change_both_halves_or_none),
         cmocka_unit_test(import_whole_or_not_at_all),
-        cmocka_unit_test(a_private_half_is_completed),
+        cmocka_unit_test(unwrap_whole_or_not_at_all),
+        cmocka_unit_test(a_private_key_that_is_left_is_whole),
         cmocka_unit_test(make_whole_or_not_at_all),
         cmocka_unit_test(a_token_that_goes_for_good),
     };
