@@ -299,4 +299,46 @@ struct kw_probe_result {
 enum kw_status kw_token_probe(struct kw_token *token, struct kw_probe_result results[KW_PROBES_MAX],
                               size_t *ret_count, struct kw_error *err);
 
+/* ---- private keys on their way by another token: relay.c ---- */
+
+/* What is done with a key that is on the token, as a session object, as long as this is at work. It
+ * may be used like any other key, and is gone afterwards. */
+typedef enum kw_status (*kw_guest_fn)(struct kw_token *token, const struct kw_token_key *key,
+                                      void *context, struct kw_error *err);
+/* With a new RSA key pair of the session that unwraps what another token wraps for it. May be
+ * called a second time after the session was lost. KW_KEY_UNUSABLE where the token makes none. */
+enum kw_status kw_token_with_transport(struct kw_token *token, kw_guest_fn work, void *context,
+                                       struct kw_error *err);
+
+/* A wrapped private key. */
+struct kw_wrapped_key {
+    const struct kw_token_key *kek; /* RSA, as kw_token_unwrap_key has it, or */
+    bool aes;                       /* an AES-256 key of which id and label are known (RFC 5649) */
+    const uint8_t *data;
+    size_t len;
+};
+/* With the key that was wrapped, as a private key of the session: to look at its public numbers,
+ * or, where `extractable`, to wrap it for another token. Errors as kw_token_unwrap_key. */
+enum kw_status kw_token_with_scratch(struct kw_token *token, const struct kw_wrapped_key *wrapped,
+                                     bool extractable, kw_guest_fn work, void *context,
+                                     struct kw_error *err);
+
+/* The AES-256 keys of the token: id and label, and nothing else. The caller frees *ret_keys with
+ * free(). */
+enum kw_status kw_token_aes_keys(struct kw_token *token, struct kw_token_key **ret_keys,
+                                 size_t *ret_count, struct kw_error *err);
+/* The private key wrapped under an AES-256 key on the same token (RFC 5649), by a mechanism that
+ * passes the known-answer test; appended to *ret_wrapped, which may hold KW_TRANSFER_MAX.
+ * KW_KEY_UNUSABLE as with kw_token_wrap_key. */
+enum kw_status kw_token_wrap_key_aes(struct kw_token *token, const struct kw_token_key *key,
+                                     const struct kw_token_key *aes, struct kw_buffer *ret_wrapped,
+                                     struct kw_error *err);
+/* As kw_token_wrap_key. Where it is wrapped by parts the second part is unwrapped again, with the
+ * AES key that is still there, to a session object whose modulus must be the key's, and
+ * *ret_verified is true; where the token does it whole, only the KEK's private half could tell. */
+enum kw_status kw_token_backup_key(struct kw_token *token, const struct kw_token_key *key,
+                                   const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
+                                   const char **ret_mechanism, bool *ret_verified,
+                                   struct kw_error *err);
+
 #endif

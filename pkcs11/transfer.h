@@ -95,4 +95,18 @@ void kw_unwrapping_template(struct kw_template *template, const struct kw_key_pl
  * or KW_TOKEN. */
 enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err);
 
+/* ---- a key that goes out: transfer_out.c, relay.c ---- */
+
+/* CKR_OK where the way, which is not a whole one, gives the known answer. Clears the transfer.
+ * *ret_zeros: with zero bytes after what it wraps. */
+CK_RV kw_transfer_known_answer(struct kw_transfer *transfer, const struct kw_transfer_way *way,
+                               const struct kw_throwaway *trial, bool *ret_zeros);
+/* Asked of the token: KW_KEY_UNUSABLE where the key may not leave it. */
+enum kw_status kw_transfer_check_extractable(struct kw_transfer *transfer, CK_OBJECT_HANDLE key,
+                                             const char *key_label, struct kw_error *err);
+/* CKR_OK where the way unwraps `wrapped` with the AES key and that is `key`. */
+CK_RV kw_transfer_verify(struct kw_transfer *transfer, const struct kw_transfer_way *way,
+                         CK_OBJECT_HANDLE aes, const uint8_t *wrapped, size_t len,
+                         const struct kw_token_key *key);
+
 #endif

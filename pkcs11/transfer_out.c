@@ -10,7 +10,9 @@ struct wrapping {
     const struct kw_token_key *key;
     const struct kw_rsa_public *kek;
     const struct kw_throwaway *trial; /* in the place of the KEK in the known-answer test */
-    const char *mechanism;            /* what worked */
+    bool verify;                      /* unwrap it again, where that is possible */
+    bool verified;
+    const char *mechanism; /* what worked */
     size_t len;
     uint8_t wrapped[KW_TRANSFER_MAX];
 };
@@ -67,6 +69,7 @@ static CK_RV make_secret(struct kw_transfer *transfer, const struct secret_kind 
         {CKA_EXTRACTABLE, &yes, sizeof(yes)},
         {CKA_WRAP, &values.wraps, sizeof(values.wraps)},
         {CKA_ENCRYPT, &values.wraps, sizeof(values.wraps)},
+        {CKA_UNWRAP, &values.wraps, sizeof(values.wraps)},
         {CKA_VALUE_LEN, &values.len, sizeof(values.len)},
     };
     CK_MECHANISM mechanism = {.mechanism = kind->mechanism};
@@ -240,28 +243,42 @@ static CK_RV take_zeros_off(struct kw_transfer *transfer, CK_OBJECT_HANDLE aes_h
 
 /* ---- the ladder ---- */
 
-static CK_RV wrap_by_parts(struct kw_transfer *transfer, const struct kw_transfer_way *way,
-                           CK_OBJECT_HANDLE target, struct wrapping *job)
+CK_RV kw_transfer_known_answer(struct kw_transfer *transfer, const struct kw_transfer_way *way,
+                               const struct kw_throwaway *trial, bool *ret_zeros)
 {
     enum answer answer = ANSWER_WRONG;
-    CK_RV rv = try_out(transfer, way, job->trial, &answer);
+    CK_RV rv = try_out(transfer, way, trial, &answer);
     if (rv != CKR_OK)
         return rv;
     if (answer == ANSWER_WRONG) {
         transfer->doing = "wrap a known secret as RFC 5649 has it";
         return CKR_MECHANISM_INVALID;
     }
+    *ret_zeros = answer == ANSWER_WITH_ZEROS;
+    return CKR_OK;
+}
+
+static CK_RV wrap_by_parts(struct kw_transfer *transfer, const struct kw_transfer_way *way,
+                           CK_OBJECT_HANDLE target, struct wrapping *job)
+{
+    bool zeros = false;
+    CK_RV rv = kw_transfer_known_answer(transfer, way, job->trial, &zeros);
+    if (rv != CKR_OK)
+        return rv;
+    size_t first = job->kek->modulus_len;
     CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE, aes = CK_INVALID_HANDLE;
     rv = import_kek(transfer, job->kek, &kek);
     if (rv == CKR_OK)
-        rv = wrap_parts(transfer, way, kek, job->kek->modulus_len, target, job->wrapped, &job->len,
-                        &aes);
-    job->mechanism = answer == ANSWER_RIGHT ? way->name : way->name_with_zeros;
-    if (rv == CKR_OK && answer == ANSWER_WITH_ZEROS &&
-        kw_module_quirks(transfer->token->module)->in_process) {
+        rv = wrap_parts(transfer, way, kek, first, target, job->wrapped, &job->len, &aes);
+    job->mechanism = zeros ? way->name_with_zeros : way->name;
+    if (rv == CKR_OK && zeros && kw_module_quirks(transfer->token->module)->in_process) {
         rv = take_zeros_off(transfer, aes, job);
         job->mechanism = way->name_without;
     }
+    if (rv == CKR_OK && job->verify)
+        rv = kw_transfer_verify(transfer, way, aes, job->wrapped + first, job->len - first,
+                                job->key);
+    job->verified = rv == CKR_OK && job->verify;
     return rv;
 }
 
@@ -323,8 +340,8 @@ static enum kw_status climb(struct kw_transfer *transfer, CK_OBJECT_HANDLE targe
 
 /* Asked of the token now, and before it is asked to wrap: one token was seen to wrap a key that is
  * not extractable. */
-static enum kw_status check_extractable(struct kw_transfer *transfer, CK_OBJECT_HANDLE key,
-                                        const char *key_label, struct kw_error *err)
+enum kw_status kw_transfer_check_extractable(struct kw_transfer *transfer, CK_OBJECT_HANDLE key,
+                                             const char *key_label, struct kw_error *err)
 {
     CK_BBOOL extractable = CK_FALSE;
     CK_ATTRIBUTE attribute = {CKA_EXTRACTABLE, &extractable, sizeof(extractable)};
@@ -350,13 +367,14 @@ static enum kw_status wrap_in_session(struct kw_token *token, struct kw_session 
     CK_OBJECT_HANDLE target = CK_INVALID_HANDLE;
     enum kw_status status = kw_key_handle(token, session, job->key, true, &target, err);
     if (!status)
-        status = check_extractable(&transfer, target, job->key->label, err);
+        status = kw_transfer_check_extractable(&transfer, target, job->key->label, err);
     return status ? status : climb(&transfer, target, job, err);
 }
 
-enum kw_status kw_token_wrap_key(struct kw_token *token, const struct kw_token_key *key,
-                                 const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
-                                 const char **ret_mechanism, struct kw_error *err)
+/* `ret_verified` NULL: that is not tried. */
+static enum kw_status wrap_key(struct kw_token *token, const struct kw_token_key *key,
+                               const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
+                               const char **ret_mechanism, bool *ret_verified, struct kw_error *err)
 {
     size_t kek_bits = kw_rsa_bits(kek);
     if (kek_bits < KW_RSA_MIN_BITS || kek_bits > KW_RSA_MAX_BITS)
@@ -367,11 +385,28 @@ enum kw_status kw_token_wrap_key(struct kw_token *token, const struct kw_token_k
     enum kw_status status = kw_transfer_trial(token, &trial, err);
     if (status)
         return status;
-    struct wrapping job = {.key = key, .kek = kek, .trial = trial};
+    struct wrapping job = {.key = key, .kek = kek, .trial = trial, .verify = ret_verified != NULL};
     status = kw_token_with_session(token, wrap_in_session, &job, err);
     if (!status)
         status = kw_buffer_append(ret_wrapped, job.wrapped, job.len, err);
     if (!status)
         *ret_mechanism = job.mechanism;
+    if (!status && ret_verified)
+        *ret_verified = job.verified;
     return status;
+}
+
+enum kw_status kw_token_wrap_key(struct kw_token *token, const struct kw_token_key *key,
+                                 const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
+                                 const char **ret_mechanism, struct kw_error *err)
+{
+    return wrap_key(token, key, kek, ret_wrapped, ret_mechanism, NULL, err);
+}
+
+enum kw_status kw_token_backup_key(struct kw_token *token, const struct kw_token_key *key,
+                                   const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
+                                   const char **ret_mechanism, bool *ret_verified,
+                                   struct kw_error *err)
+{
+    return wrap_key(token, key, kek, ret_wrapped, ret_mechanism, ret_verified, err);
 }

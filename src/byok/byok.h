@@ -44,4 +44,44 @@ enum kw_status kw_byok_read_kek(struct kw_crypto *crypto, const char *text, size
                                 const char *what, struct kw_rsa_public *ret_kek,
                                 char ret_kid[KW_BYOK_TEXT_MAX], struct kw_error *err);
 
+/* ---- backups of keys: backup.c ---- */
+
+#define KW_BACKUP_SCHEMA    "keyward-backup-1"
+#define KW_BACKUP_MAX_BYTES (64 * 1024)
+
+/* What a backup says. Texts are "" where it says nothing. */
+struct kw_backup {
+    char created[KW_TIMESTAMP_SIZE]; /* the backup, "2026-10-05T06:00:00Z" */
+    struct {
+        char name[KW_KEY_LABEL_MAX + 1];
+        uint8_t id[KW_KEY_ID_MAX];
+        size_t id_len;
+        unsigned bits;
+        uint8_t fingerprint[KW_SHA256_SIZE]; /* kw_rsa_fingerprint */
+        char not_before[11];                 /* "2026-10-05" or "" */
+        char expires[11];
+        bool extractable;
+    } key;
+    struct kw_token_info token; /* where it was: label, serial, manufacturer and model */
+    struct {
+        bool aes;
+        char label[KW_KEY_LABEL_MAX + 1];
+        uint8_t id[KW_KEY_ID_MAX];
+        size_t id_len;
+        uint8_t fingerprint[KW_SHA256_SIZE]; /* of an RSA key */
+    } kek;
+    struct kw_buffer
+        ciphertext; /* for RSA: OAEP part, then RFC 5649 part; for AES: RFC 5649; owned */
+};
+void kw_backup_cleanup(struct kw_backup *backup);
+/* Reads the JSON text. Every field has to be there, null where it is not known and need not be, and
+ * of its form and length; else KW_METADATA with the field and `what` named. Names that are not
+ * known are passed over, twice the same is not. */
+enum kw_status kw_backup_parse(const char *text, size_t len, const char *what,
+                               struct kw_backup *ret_backup, struct kw_error *err);
+/* The text, appended to *ret_text. KW_KEY_UNUSABLE where the key has no name in UTF-8, or no id: it
+ * could not be restored as what it was. */
+enum kw_status kw_backup_write(const struct kw_backup *backup, struct kw_buffer *ret_text,
+                               struct kw_error *err);
+
 #endif

@@ -49,6 +49,7 @@ struct arguments {
     const char *so_pin_source;
     const char *id;
     const char *passphrase_source;
+    const char *to;
     const char *include[MAX_GLOBS];
     size_t include_count;
     const char *exclude[MAX_GLOBS];
@@ -159,6 +160,8 @@ int run_byok_import(const struct arguments *arguments, char **argv);
 int run_byok_inspect(const struct arguments *arguments, char **argv);
 int run_key_check(const struct arguments *arguments, char **argv);
 int run_key_import(const struct arguments *arguments, char **argv);
+int run_key_backup(const struct arguments *arguments, char **argv);
+int run_key_restore(const struct arguments *arguments, char **argv);
 int run_token_list(const struct arguments *arguments, char **argv);
 int run_token_init(const struct arguments *arguments, char **argv);
 int run_token_doctor(const struct arguments *arguments, char **argv);
@@ -193,6 +196,10 @@ void hide_pins(char **argv);
  * in argv. */
 enum kw_status open_keyring(const struct arguments *arguments, char **argv,
                             struct kw_keyring **ret_keyring, struct kw_error *err);
+
+/* Whether it is a URI that says where its token is, too. One that can't be parsed is refused later.
+ */
+bool names_a_module(const char *uri);
 
 /* What most subcommands do: opens the keyring, calls `work`, prints warnings and what failed (as a
  * document of `schema` too where --json asks for it), and returns the exit code. */

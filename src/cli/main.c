@@ -147,6 +147,27 @@ static const struct option_row key_import_options[] = {
     ROW_JSON,
 };
 
+static const struct option_row key_backup_options[] = {
+    {"to", 'o', OPTION_TEXT, "FILE", FIELD(to), 0, "the backup to write (required)"},
+    {"kek", 'K', OPTION_TEXT, "URI|FILE", FIELD(kek), 0,
+     "the key to wrap it under: a pkcs11: URI, PEM or JWK (required)"},
+    ROW_FORCE,
+    ROW_QUIET,
+    ROW_TOKEN,
+};
+
+static const struct option_row key_restore_options[] = {
+    {"kek", 'K', OPTION_TEXT, "URI", FIELD(kek), 0,
+     "the key that it is wrapped under (the one on the token that it names)"},
+    ROW_NAME("(as it was)"),
+    ROW_EXPIRES,
+    ROW_NO_EXPIRY,
+    ROW_NOT_BEFORE,
+    ROW_EXPORTABLE,
+    ROW_TOKEN,
+    ROW_JSON,
+};
+
 static const struct option_row byok_export_options[] = {
     {"kek", 'K', OPTION_TEXT, "FILE|URI", FIELD(kek), 0,
      "the key exchange key: PEM or JWK, or a pkcs11: URI (required)"},
@@ -224,6 +245,10 @@ static const struct subcommand commands[] = {
      run_key_check},
     {"key import", "FILE", 1, "Put a key from a PEM, PKCS#8 or PKCS#12 file on the token.",
      OPTIONS(key_import_options), run_key_import},
+    {"key backup", "KEY", 1, "Write a key to a file, wrapped under another key.",
+     OPTIONS(key_backup_options), run_key_backup},
+    {"key restore", "FILE", 1, "Put a key from such a file on the token again.",
+     OPTIONS(key_restore_options), run_key_restore},
     {"byok kek create", "NAME", 1, "Make a key exchange key that others wrap keys for.",
      OPTIONS(byok_kek_create_options), run_byok_kek_create},
     {"byok kek show", "NAME", 1, "Show a key exchange key in PEM and as JWK.",

@@ -15,14 +15,13 @@ void hide_pins(char **argv)
     }
 }
 
-/* Whether the key's URI says where its token is, too. One that can't be parsed is refused later. */
-static bool names_a_module(const char *key)
+bool names_a_module(const char *uri)
 {
-    struct kw_uri *uri = NULL;
-    if (!key || !kw_is_uri(key) || kw_uri_parse(key, &uri, NULL))
+    struct kw_uri *parsed = NULL;
+    if (!uri || !kw_is_uri(uri) || kw_uri_parse(uri, &parsed, NULL))
         return false;
-    bool named = kw_uri_module(uri) != NULL;
-    kw_uri_free(uri);
+    bool named = kw_uri_module(parsed) != NULL;
+    kw_uri_free(parsed);
     return named;
 }
 

@@ -52,6 +52,9 @@ enum kw_status kw_rsa_public_from_pem(struct kw_crypto *crypto, const void *pem,
 /* SubjectPublicKeyInfo in PEM, appended to *ret_pem. */
 enum kw_status kw_rsa_public_to_pem(struct kw_crypto *crypto, const struct kw_rsa_public *key,
                                     struct kw_buffer *ret_pem, struct kw_error *err);
+/* SHA-256 of its SubjectPublicKeyInfo in DER: what tells it from any other key. */
+enum kw_status kw_rsa_fingerprint(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                                  uint8_t out[KW_SHA256_SIZE], struct kw_error *err);
 /* Encrypts `secret` to `key`; `out` has at least modulus_len bytes, which is what is written. */
 enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public *key,
                            enum kw_wrap_alg alg, const struct kw_secret *secret, uint8_t *out,

@@ -260,4 +260,45 @@ enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
                                      struct kw_error *err);
 
+/* The key that a backup is wrapped under: RSA, or AES-256 on a token. */
+struct kw_kek {
+    struct kw_keyring *keyring; /* whose token has it; NULL: only the public half is known */
+    bool aes;
+    struct kw_token_key key; /* of AES: id and label; without a keyring: the public half */
+};
+/* Whether the keyring's token is the one that the pkcs11: URI names. */
+enum kw_status kw_keyring_answers_to(struct kw_keyring *keyring, const char *uri, bool *ret_answers,
+                                     struct kw_error *err);
+/* The one RSA or AES-256 key on the keyring's token that the pkcs11: URI names. KW_KEY_NOT_FOUND,
+ * KW_KEY_AMBIGUOUS. */
+enum kw_status kw_keyring_find_kek(struct kw_keyring *keyring, const char *uri,
+                                   struct kw_kek *ret_kek, struct kw_error *err);
+/* The one that a backup names: by its fingerprint where it is RSA, else by id and label. */
+enum kw_status kw_keyring_recall_kek(struct kw_keyring *keyring, const struct kw_token_key *aes,
+                                     const uint8_t fingerprint[KW_SHA256_SIZE],
+                                     struct kw_kek *ret_kek, struct kw_error *err);
+
+/* A private key, wrapped: as kw_token_wrap_key has it for an RSA KEK, as RFC 5649 for an AES one.
+ * Where the KEK is on another token the key goes there wrapped for a key pair of a session, so that
+ * it is never in clear outside of the two. */
+struct kw_sealed_key {
+    struct kw_buffer wrapped; /* may hold KW_TRANSFER_MAX; owned by the caller */
+    const char *mechanism;    /* static memory */
+    bool verified;            /* it was unwrapped again and was the same key */
+};
+/* What was wrapped is unwrapped again, to a session object, and its modulus compared, by the KEK
+ * where its token is known, else as kw_token_backup_key. KW_USAGE where the KEK is the key itself;
+ * KW_KEY_UNUSABLE where a token can't. */
+enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 const struct kw_kek *kek, struct kw_sealed_key *ret_sealed,
+                                 struct kw_error *err);
+/* The other way: puts the key on the keyring's token as planned, both halves or none, if its public
+ * half has the fingerprint. The id has to be free (KW_EXISTS); the name may be that of other
+ * versions, which is what it was. KW_KEY_UNWRAP where the KEK does not unwrap it. */
+enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_kek *kek,
+                                  const uint8_t *wrapped, size_t wrapped_len,
+                                  const uint8_t fingerprint[KW_SHA256_SIZE],
+                                  const struct kw_key_plan *plan, struct kw_token_key *ret_key,
+                                  struct kw_error *err);
+
 #endif
