@@ -60,9 +60,9 @@ static enum kw_status make_transport(struct kw_token *token, struct kw_session *
     kw_template_add_public(&public, guest->plan);
     kw_template_add(&public, CKA_MODULUS_BITS, &bits, sizeof(bits));
     kw_template_add(&public, CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
-    kw_template_for_session(&public);
+    kw_template_set_bool(&public, CKA_TOKEN, false);
     kw_template_add_private(&private, guest->plan);
-    kw_template_for_session(&private);
+    kw_template_set_bool(&private, CKA_TOKEN, false);
     CK_MECHANISM mechanism = {.mechanism = CKM_RSA_PKCS_KEY_PAIR_GEN};
     CK_OBJECT_HANDLE handles[2] = {CK_INVALID_HANDLE, CK_INVALID_HANDLE};
     CK_RV rv =

@@ -56,6 +56,19 @@ static enum kw_status wrap_to_file(struct kw_keyring *keyring, const struct argu
     return status;
 }
 
+void warn_of_wrapping(const char *mechanism)
+{
+    if (kw_wrap_adds_zeros(mechanism))
+        (void)fprintf(stderr,
+                      "keyward: warning: this token adds up to 7 zero bytes to a key before "
+                      "it wraps it; a strict reader may refuse the file\n");
+    if (kw_wrap_was_in_clear(mechanism))
+        (void)fprintf(stderr,
+                      "keyward: warning: this token is software in the process that uses it, and "
+                      "adds zero bytes to a key; to take them off, the key was in clear in locked "
+                      "memory for a moment\n");
+}
+
 static enum kw_status export_key(struct kw_keyring *keyring, const struct arguments *arguments,
                                  struct kw_error *err)
 {
@@ -64,15 +77,8 @@ static enum kw_status export_key(struct kw_keyring *keyring, const struct argume
     if (!arguments->kek || !arguments->out)
         return kw_fail(err, KW_USAGE, "byok export needs --kek and --out FILE");
     enum kw_status status = wrap_to_file(keyring, arguments, &mechanism, err);
-    if (!status && kw_wrap_adds_zeros(mechanism))
-        (void)fprintf(stderr,
-                      "keyward: warning: this token adds up to 7 zero bytes to a key before "
-                      "it wraps it; a strict reader may refuse the file\n");
-    if (!status && kw_wrap_was_in_clear(mechanism))
-        (void)fprintf(stderr,
-                      "keyward: warning: this token is software in the process that uses it, and "
-                      "adds zero bytes to a key; to take them off, the key was in clear in locked "
-                      "memory for a moment\n");
+    if (!status)
+        warn_of_wrapping(mechanism);
     if (!status && !arguments->quiet) {
         printf("key wrapped to %s by %s\n", show(arguments->out, shown), mechanism);
         status = finish_output(err);

@@ -227,6 +227,9 @@ void print_version(const struct kw_version *version);
 enum kw_status show_key(struct kw_keyring *keyring, const struct arguments *arguments,
                         struct kw_error *err);
 
+/* What is to be known of how a key was wrapped, as kw_token_wrap_key names it. */
+void warn_of_wrapping(const char *mechanism);
+
 /* A key without an end is asked for by name, so that none is made by forgetting: KW_USAGE unless
  * one of --expires and --no-expiry is there (where it is `needed`) and not both. */
 enum kw_status check_expiry(const struct arguments *arguments, bool needed, struct kw_error *err);

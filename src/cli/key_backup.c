@@ -8,6 +8,7 @@
 struct work {
     const struct arguments *arguments;
     struct kw_keyring *keyring;
+    const struct kw_token_key *key; /* to back up */
     struct kw_keyring *other; /* of the KEK's token, where its URI says how to reach it; or NULL */
 };
 
@@ -78,19 +79,29 @@ static enum kw_status describe(const struct work *work, const struct kw_token_ke
     return KW_OK;
 }
 
-static enum kw_status seal(const struct work *work, struct kw_backup *backup,
+static enum kw_status seal(struct work *work, struct kw_backup *backup,
                            struct kw_sealed_key *sealed, struct kw_error *err)
 {
-    const struct kw_token_key *key = NULL;
     struct kw_kek kek;
     enum kw_status status;
-    if ((status = kw_keyring_find(work->keyring, "", work->arguments->operands[0], &key, err)) ||
-        (status = find_kek(work, &kek, err)) || (status = describe(work, key, &kek, backup, err)))
+    if ((status =
+             kw_keyring_find(work->keyring, "", work->arguments->operands[0], &work->key, err)) ||
+        (status = find_kek(work, &kek, err)) ||
+        (status = describe(work, work->key, &kek, backup, err)))
         return status;
-    return kw_keyring_backup(work->keyring, key, &kek, sealed, err);
+    return kw_keyring_backup(work->keyring, work->key, &kek, sealed, err);
 }
 
-static enum kw_status back_up(const struct work *work, struct kw_error *err)
+/* The backup is there, whether or not that can be noted. */
+static void note(const struct work *work)
+{
+    struct kw_error err;
+    if (kw_keyring_note_backup(work->keyring, work->key, &err) != KW_OK)
+        (void)fprintf(stderr, "keyward: warning: no record says that there is a backup: %s\n",
+                      err.message);
+}
+
+static enum kw_status back_up(struct work *work, struct kw_error *err)
 {
     const struct arguments *arguments = work->arguments;
     struct kw_backup backup = {.ciphertext = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
@@ -104,6 +115,10 @@ static enum kw_status back_up(const struct work *work, struct kw_error *err)
     status = kw_backup_write(&backup, &text, err);
     if (!status)
         status = write_text(arguments->to, arguments->force != 0, &text, err);
+    if (!status)
+        note(work);
+    if (!status)
+        warn_of_wrapping(sealed.mechanism);
     if (!status && !sealed.verified)
         (void)fprintf(stderr,
                       "keyward: warning: the backup could not be tried out here; only a token that "
@@ -167,7 +182,7 @@ static enum kw_status restore_from(const struct work *work, const struct kw_back
                                        ret_key, err);
 }
 
-static enum kw_status restore(const struct work *work, struct kw_error *err)
+static enum kw_status restore(struct work *work, struct kw_error *err)
 {
     const char *path = work->arguments->operands[0];
     struct kw_backup backup = {.ciphertext = KW_BUFFER_INIT(0)};
@@ -188,7 +203,7 @@ static enum kw_status restore(const struct work *work, struct kw_error *err)
 /* ---- */
 
 static int with_both(const struct arguments *arguments, char **argv,
-                     enum kw_status (*do_it)(const struct work *work, struct kw_error *err))
+                     enum kw_status (*do_it)(struct work *work, struct kw_error *err))
 {
     struct work work = {.arguments = arguments};
     struct kw_error err;

@@ -281,7 +281,7 @@ enum kw_status kw_rsa_fingerprint(struct kw_crypto *crypto, const struct kw_rsa_
                                   uint8_t out[KW_SHA256_SIZE], struct kw_error *err)
 {
     uint8_t *der = NULL;
-    EVP_PKEY *pkey = import_public(crypto, key);
+    EVP_PKEY *pkey = kw_rsa_public_import(crypto, key);
     int len = pkey ? i2d_PUBKEY(pkey, &der) : -1;
     enum kw_status status = len > 0 ? kw_sha256(crypto, der, (size_t)len, out, err)
                                     : kw_fail_openssl(err, KW_KEY_UNUSABLE,

@@ -151,6 +151,8 @@ enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_tok
                        "key with --kek");
     struct kw_sealed_key sealed = {.wrapped = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
     enum kw_status status = lock_both(keyring, kek->keyring, err);
+    if (!status)
+        status = kw_check_use(keyring, key, err);
     if (!status) {
         struct backing_up job = {
             .token = keyring->token, .key = key, .kek = kek, .sealed = &sealed};
@@ -251,6 +253,8 @@ enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_ke
     enum kw_status status = lock_both(keyring, kek->keyring, err);
     if (!status)
         status = bring_back(kek, &what, &job, err);
+    if (!status)
+        kw_record_begin(keyring, &job.key, KW_ORIGIN_BACKUP);
     unlock_both(keyring, kek->keyring);
     kw_buffer_cleanup(&job.transported);
     if (!status)
