@@ -129,6 +129,8 @@ static CK_RV unwrap_key(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_O
                         CK_ULONG count, CK_OBJECT_HANDLE *key)
 {
     COUNTED();
+    if (faults.unwrap_answer)
+        return faults.unwrap_answer;
     if (mechanism->mechanism == RSA_AES_KEY_WRAP)
         return faults.whole
                    ? unwrap_whole(session, mechanism, with, wrapped, len, template, count, key)

@@ -16,6 +16,7 @@ struct kw_transfer_faults {
     bool whole;            /* 0x1054 is there, made from the real module's parts */
     CK_ULONG whole_more;   /* and claims to give so many bytes more */
     CK_RV wrap_private_answer;
+    CK_RV unwrap_answer;
     CK_RV generate_answer;
     CK_RV destroy_answer;
     CK_ULONG claim_more; /* C_WrapKey claims a length that is longer by so much */
