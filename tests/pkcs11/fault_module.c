@@ -141,16 +141,36 @@ static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *
     return fault.login_claims_ok ? CKR_OK : real->C_Login(session, user, pin, len);
 }
 
+static bool asks_for_value(const CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    for (CK_ULONG i = 0; i < count; i++)
+        if (attributes[i].type == CKA_VALUE)
+            return true;
+    return false;
+}
+
 static CK_RV get_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
                                  CK_ATTRIBUTE *attributes, CK_ULONG count)
 {
     if (fault.one_attribute_only && count > 1)
         return CKR_GENERAL_ERROR;
+    if (fault.hide_values && asks_for_value(attributes, count))
+        return CKR_ATTRIBUTE_SENSITIVE;
     COUNTED(real->C_GetAttributeValue(session, object, attributes, count));
+}
+
+static bool is_data(const CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    for (CK_ULONG i = 0; i < count; i++)
+        if (attributes[i].type == CKA_CLASS)
+            return *(const CK_OBJECT_CLASS *)attributes[i].pValue == CKO_DATA;
+    return false;
 }
 
 static CK_RV find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count)
 {
+    if (fault.data_search_answer && is_data(attributes, count))
+        return fault.data_search_answer;
     COUNTED(real->C_FindObjectsInit(session, attributes, count));
 }
 
@@ -163,14 +183,6 @@ static CK_RV find_objects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, 
 static CK_RV find_objects_final(CK_SESSION_HANDLE session)
 {
     COUNTED(real->C_FindObjectsFinal(session));
-}
-
-static bool is_data(const CK_ATTRIBUTE *attributes, CK_ULONG count)
-{
-    for (CK_ULONG i = 0; i < count; i++)
-        if (attributes[i].type == CKA_CLASS)
-            return *(const CK_OBJECT_CLASS *)attributes[i].pValue == CKO_DATA;
-    return false;
 }
 
 static CK_RV create_object(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count,
@@ -194,6 +206,8 @@ static CK_RV set_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE obj
     if (fault.no_change_of && real->C_GetAttributeValue(session, object, &attribute, 1) == CKR_OK &&
         class == *fault.no_change_of)
         return CKR_ATTRIBUTE_READ_ONLY;
+    if (fault.ignore_changes)
+        return CKR_OK;
     COUNTED(real->C_SetAttributeValue(session, object, attributes, count));
 }
 
@@ -254,6 +268,23 @@ static CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_l
     return CKR_OK;
 }
 
+static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJECT_HANDLE key)
+{
+    if (fault.sign_nothing || (fault.only_sign_info && wanted->mechanism != CKM_RSA_PKCS))
+        return CKR_MECHANISM_INVALID;
+    COUNTED(real->C_SignInit(session, wanted, key));
+}
+
+static CK_RV sign(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_len, unsigned char *out,
+                  CK_ULONG *out_len)
+{
+    if (!fault.wrong_signatures)
+        COUNTED(real->C_Sign(session, in, in_len, out, out_len));
+    CK_RV rv = real->C_Sign(session, in, in_len, out, out_len);
+    out[0] ^= 1;
+    return rv;
+}
+
 static CK_RV load_real(void)
 {
     const char *path = getenv("KW_FAULT_REAL_MODULE");
@@ -292,6 +323,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
     list.C_GetAttributeValue = get_attribute_value;
     list.C_DecryptInit = decrypt_init;
     list.C_Decrypt = decrypt;
+    list.C_SignInit = sign_init;
+    list.C_Sign = sign;
     *ret_list = &list;
     return CKR_OK;
 }

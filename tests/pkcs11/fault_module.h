@@ -21,7 +21,8 @@ struct kw_fault {
     bool one_attribute_only;  /* asked for several, fails */
     bool no_tokens;           /* an empty list of slots */
     unsigned blind_starts;    /* the same until C_Initialize was called more often than that */
-    /* Of the calls that are counted (sessions, searches, attributes, objects), numbered from 1. */
+    /* Of the calls that are counted (sessions, searches, attributes, objects, signing), numbered
+     * from 1. */
     unsigned fail_at;    /* this one fails; 0: none */
     unsigned fail_calls; /* and so many in all; 0: only that one */
     bool fail_late;      /* it is done nevertheless, only the answer is lost */
@@ -29,13 +30,19 @@ struct kw_fault {
     CK_RV generate_answer;
     const CK_OBJECT_CLASS *no_change_of; /* objects of this class refuse C_SetAttributeValue */
     bool refuse_data; /* no data objects; so too with KW_FAULT_REFUSE_DATA in the environment */
-    const char *manufacturer;            /* of CK_INFO; NULL: the real one's */
+    const char *manufacturer; /* of CK_INFO; NULL: the real one's */
     const char *description;
     bool no_info; /* C_GetInfo fails */
     CK_RV init_token_answer;
     CK_RV init_pin_answer;
-    bool no_ro_sessions; /* C_OpenSession wants CKF_RW_SESSION */
-    bool drop_dates;     /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
+    bool no_ro_sessions;      /* C_OpenSession wants CKF_RW_SESSION */
+    CK_RV data_search_answer; /* of C_FindObjectsInit for data objects */
+    bool hide_values;         /* no CKA_VALUE is told */
+    bool ignore_changes;      /* C_SetAttributeValue claims that it was done */
+    bool only_sign_info;      /* C_Sign knows CKM_RSA_PKCS alone */
+    bool sign_nothing;        /* C_SignInit knows no mechanism */
+    bool wrong_signatures;
+    bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
     /* What was seen. */
     unsigned logins;
