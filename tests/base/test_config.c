@@ -30,6 +30,11 @@ static void everything_set(void **state)
                                "[token two]\n"
                                "[key 0123ab]\n"
                                "uri = pkcs11:object=k#1\n"
+                               "[keys]\n"
+                               "retention-days = 3650\n"
+                               "purge-protection = yes\n"
+                               "records-key = my signer\n"
+                               "catalogue = /var/lib/x/keys.db\n"
                                "[ run ]\n"
                                "token = hsm one\n"
                                "unwrap-alg = RSA-OAEP-256\n"
@@ -57,6 +62,10 @@ static void everything_set(void **state)
     assert_null(kw_config_find_token(&config, "hsm"));
     assert_string_equal(kw_config_find_key(&config, "0123ab")->uri, "pkcs11:object=k#1");
     assert_null(kw_config_find_key(&config, "0123aB"));
+    assert_int_equal(config.life.retention_days, 3650);
+    assert_int_equal(config.life.purge_protection, KW_YES);
+    assert_string_equal(config.life.records_key, "my signer");
+    assert_string_equal(config.life.catalogue, "/var/lib/x/keys.db");
     assert_string_equal(config.run.token, "hsm one");
     assert_string_equal(config.run.unwrap_alg, "RSA-OAEP-256");
     assert_string_equal(config.run.decompress, "none");
@@ -108,6 +117,14 @@ static void faults_name_their_line(void **state)
         {"[run]\njob = 4\n", "x.conf:2: the setting \"job\" is unknown"},
         {"[run]\nJobs = 4\n", "x.conf:2: the setting \"Jobs\" is unknown"},
         {"[run]\nfips = yes\n", "x.conf:2: the setting \"fips\" is unknown"},
+        {"[keys x]\n", "x.conf:1: [keys], [run] and [crypto] have no name"},
+        {"[Keys]\n", "x.conf:1: the section is unknown"},
+        {"[keys]\nuri = pkcs11:a\n", "x.conf:2: the setting \"uri\" is unknown"},
+        {"[keys]\njobs = 1\n", "x.conf:2: the setting \"jobs\" is unknown"},
+        {"[run]\nretention-days = 1\n", "x.conf:2: the setting \"retention-days\" is unknown"},
+        {"[keys]\ncatalogue = /a\ncatalogue = /b\n", "x.conf:3: catalogue is set a second time"},
+        {"[keys]\nretention-days = 7\n[run]\n[keys]\nretention-days = 7\n",
+         "x.conf:5: retention-days is set a second time"},
         {"[key a]\nmodule = /x\n", "x.conf:2: the setting \"module\" is unknown"},
         {"[token a]\npin = 1234\n", "x.conf:2: the setting \"pin\" is unknown"},
         {"[run]\na\xFF = 1\n", "x.conf:2: the setting \"a\\xff\" is unknown"},
@@ -147,6 +164,20 @@ static void faults_name_their_line(void **state)
         {"[run]\ndigest = md5\n", "x.conf:2: digest must be one of sha256, none"},
         {"[run]\nallow-rsa1_5 = maybe\n", "x.conf:2: allow-rsa1_5 must be yes or no"},
         {"[run]\nallow-rsa1_5 = 1\n", "x.conf:2: allow-rsa1_5 must be yes or no"},
+        {"[keys]\nretention-days = 0\n",
+         "x.conf:2: retention-days must be a number from 1 to 3650"},
+        {"[keys]\nretention-days = 3651\n", "x.conf:2: retention-days must be a number"},
+        {"[keys]\nretention-days = -90\n", "x.conf:2: retention-days must be a number"},
+        {"[keys]\nretention-days = 90d\n", "x.conf:2: retention-days must be a number"},
+        {"[keys]\nretention-days = 36893488147419103233\n",
+         "x.conf:2: retention-days must be a number"},
+        {"[keys]\npurge-protection = on\n", "x.conf:2: purge-protection must be yes or no"},
+        {"[keys]\npurge-protection = Yes\n", "x.conf:2: purge-protection must be yes or no"},
+        {"[keys]\npurge-protection =\n", "x.conf:2: a value is missing"},
+        {"[keys]\nrecords-key =\n", "x.conf:2: a value is missing"},
+        {"[keys]\ncatalogue = keys.db\n", "x.conf:2: catalogue must be an absolute path"},
+        {"[keys]\ncatalogue = ~/keys.db\n", "x.conf:2: catalogue must be an absolute path"},
+        {"[keys]\ncatalogue = /\n", "x.conf:2: catalogue must be an absolute path"},
         {"[crypto]\nfips = true\n", "x.conf:2: fips must be yes or no"},
     };
     for (size_t i = 0; i < KW_COUNT(rows); i++) {
@@ -198,6 +229,10 @@ static void good_values(void **state)
         "[run]\ntoken = pkcs11:token=a;serial=b\n",
         "[run]\ntoken = a#b;c\n",
         "[run]\ntoken = a = b\n",
+        "[keys]",
+        "[keys]\n[key keys]\nuri = pkcs11:a\n[keys]\n",
+        "[keys]\nretention-days = 1\npurge-protection = no\n",
+        "[keys]\nrecords-key = a = b\ncatalogue = /a b/c#d\n",
         "[token a]\npin-source = prompt\n",
         "[token a]\npin-source = fd:3\n",
         "[token a]\npin-source = env:PIN\n",
@@ -314,7 +349,15 @@ static void later_settings_win(void **state)
                     "[run]\njobs=2\ndigest=none\nallow-rsa1_5=no\n[token a]\nuri=pkcs11:a\n"
                     "module=/a\n[token b]\n",
                     &err));
+    assert_ok(parse(&config,
+                    "[keys]\nretention-days=7\ncatalogue=/a\nrecords-key=a\npurge-protection=yes\n",
+                    &err));
     assert_ok(parse(&config, "[run]\njobs=3\nallow-rsa1_5=yes\n[token a]\nuri=pkcs11:b\n", &err));
+    assert_ok(parse(&config, "[keys]\ncatalogue=/b\npurge-protection=no\n", &err));
+    assert_int_equal(config.life.retention_days, 7);
+    assert_int_equal(config.life.purge_protection, KW_NO);
+    assert_string_equal(config.life.catalogue, "/b");
+    assert_string_equal(config.life.records_key, "a");
     assert_int_equal(config.run.jobs, 3);
     assert_int_equal(config.run.allow_rsa1_5, KW_YES);
     assert_string_equal(config.run.digest, "none");
