@@ -102,7 +102,7 @@ static void recover_now(struct kw_key_record *record)
  * giving it back the other way round: whatever ends in between, the key is not used. */
 static const struct step_row {
     bool begins;     /* a new record, where the old one is bad */
-    bool on_deleted; /* on deleted keys only; else on others only */
+    bool on_deleted; /* on deleted keys only; else on others only, but for KW_STEP_DELETE */
     bool gives_back;
 } steps[] = {
     [KW_STEP_DISABLE] = {false, false, false},
@@ -123,7 +123,8 @@ static enum kw_status check_step(const struct kw_keyring *keyring, const struct 
                        "key \"%s\" signs the records of the other keys, which could not be trusted "
                        "without it; leave it as it is",
                        label);
-    if (deleted == steps[step].on_deleted)
+    /* Deleting once more tells the token, where that failed the first time. */
+    if (deleted == steps[step].on_deleted || step == KW_STEP_DELETE)
         return KW_OK;
     if (deleted)
         return kw_fail(err, KW_KEY_UNUSABLE,
@@ -151,7 +152,8 @@ static enum kw_status take_step(struct kw_keyring *keyring, const struct kw_toke
         record->disabled = false;
         break;
     case KW_STEP_DELETE:
-        delete_now(keyring, record);
+        if (!record->deleted[0])
+            delete_now(keyring, record);
         break;
     case KW_STEP_RECOVER:
         recover_now(record);
