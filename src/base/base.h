@@ -46,10 +46,8 @@ struct kw_strings {
         .items = NULL, .count = 0, .max = (limit)                                                  \
     }
 void kw_strings_cleanup(struct kw_strings *list);
-/* Adds a formatted string. A full list is KW_FAULT; kw_strings_warn instead drops what is over and
- * puts "more warnings were left out" in the last place, and never fails. */
-enum kw_status kw_strings_add(struct kw_strings *list, struct kw_error *err, const char *format,
-                              ...) KW_PRINTF(3, 4);
+/* Adds a formatted string, and never fails: what is over the limit is dropped, and "more warnings
+ * were left out" is in the last place then. */
 void kw_strings_warn(struct kw_strings *list, const char *format, ...) KW_PRINTF(2, 3);
 
 /* `text` made fit for a message or a terminal: control bytes, invalid UTF-8 and quotes become

@@ -20,34 +20,17 @@ void kw_strings_cleanup(struct kw_strings *list)
     list->count = 0;
 }
 
-/* Takes `text` over, also when it fails. */
-static bool add_owned(struct kw_strings *list, char *text)
+/* Takes `text` over. One that finds no memory is lost. */
+static void add_owned(struct kw_strings *list, char *text)
 {
     char **items = reallocarray(list->items, list->count + 1, sizeof(*items));
     if (!items) {
         free(text);
-        return false;
+        return;
     }
     items[list->count] = text;
     list->items = items;
     list->count++;
-    return true;
-}
-
-enum kw_status kw_strings_add(struct kw_strings *list, struct kw_error *err, const char *format,
-                              ...)
-{
-    if (list->count >= list->max)
-        return kw_fail(err, KW_FAULT, "a list of %zu texts is full; this is a fault of Keyward",
-                       list->max);
-    va_list args;
-    va_start(args, format);
-    char *text = NULL;
-    int len = vasprintf(&text, format, args);
-    va_end(args);
-    if (len < 0 || !add_owned(list, text))
-        return kw_fail_memory(err);
-    return KW_OK;
 }
 
 static void replace_last(struct kw_strings *list, const char *text)
@@ -72,7 +55,7 @@ void kw_strings_warn(struct kw_strings *list, const char *format, ...)
     int len = vasprintf(&text, format, args);
     va_end(args);
     if (len >= 0)
-        (void)add_owned(list, text); /* a warning that finds no memory is lost */
+        add_owned(list, text);
 }
 
 struct code_range {

@@ -117,17 +117,6 @@ static void fail_in_turn(enum kw_status (*body)(struct kw_error *err), long at_l
     assert_true(count >= at_least); /* otherwise nothing was made to fail */
 }
 
-static enum kw_status fill_list(struct kw_error *err)
-{
-    struct kw_strings list = KW_STRINGS_INIT(3);
-    enum kw_status status = KW_OK;
-    for (int i = 0; i < 3 && status == KW_OK; i++)
-        status = kw_strings_add(&list, err, "%d", i);
-    kw_strings_warn(&list, "over");
-    kw_strings_cleanup(&list);
-    return status;
-}
-
 static enum kw_status fill_buffer(struct kw_error *err)
 {
     struct kw_buffer buffer = KW_BUFFER_INIT(2000);
@@ -171,7 +160,6 @@ static void every_failure_is_told(void **state)
 {
     (void)state;
     assert_int_equal(setenv("XDG_CONFIG_HOME", "/nonexistent", 1), 0);
-    fail_in_turn(fill_list, 6);
     fail_in_turn(fill_buffer, 4);
     fail_in_turn(read_config, 8);
     fail_in_turn(load_config, 1);
