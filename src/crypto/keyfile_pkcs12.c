@@ -138,7 +138,8 @@ enum kw_status kw_key_read_pkcs12(struct kw_key_reader *reader, struct kw_error 
 {
     const struct kw_crypto *crypto = reader->crypto;
     const uint8_t *start = reader->file->data, *end = start;
-    PKCS12 *p12 = PKCS12_init_ex(NID_pkcs7_data, crypto->context, crypto->properties);
+    /* The properties are the context's own. OpenSSL 3.0 would lose, and leak, a copy of them. */
+    PKCS12 *p12 = PKCS12_init_ex(NID_pkcs7_data, crypto->context, NULL);
     enum kw_status status;
     /* A failure frees it and sets it to NULL. */
     if (p12 && d2i_PKCS12(&p12, &end, (long)reader->file->len) && end == start + reader->file->len)
