@@ -1,4 +1,6 @@
 /* What a key may do, changed on the token itself. */
+#include <stdlib.h>
+
 #include "internal.h"
 
 struct allowing {
@@ -51,4 +53,39 @@ enum kw_status kw_token_allow_key(struct kw_token *token, const struct kw_token_
 {
     struct allowing job = {.key = key, .decrypt = decrypt, .unwrap = unwrap};
     return kw_token_with_rw_session(token, allow_once, &job, err);
+}
+
+/* ---- what it was made for ---- */
+
+static enum kw_status read_purpose(struct kw_token *token, struct kw_session *session,
+                                   void *context, struct kw_error *err)
+{
+    struct allowing *job = context;
+    CK_OBJECT_HANDLE *handles = NULL;
+    size_t count = 0;
+    CK_BBOOL encrypt = CK_FALSE, wrap = CK_FALSE;
+    CK_ATTRIBUTE attributes[] = {{CKA_ENCRYPT, &encrypt, 1}, {CKA_WRAP, &wrap, 1}};
+    enum kw_status status =
+        kw_halves_find(token, session, CKO_PUBLIC_KEY, job->key, &handles, &count, err);
+    if (!status && count > 0) {
+        CK_RV rv = kw_attributes_read(token->functions, session, handles[0], attributes, 2);
+        if (rv != CKR_OK)
+            status = kw_session_fail(token, session, rv, "read a public key", err);
+    }
+    free(handles);
+    job->decrypt = kw_attribute_known(&attributes[0]) && encrypt;
+    job->unwrap = kw_attribute_known(&attributes[1]) && wrap;
+    return status;
+}
+
+enum kw_status kw_token_key_purpose(struct kw_token *token, const struct kw_token_key *key,
+                                    bool *ret_decrypt, bool *ret_unwrap, struct kw_error *err)
+{
+    struct allowing job = {.key = key};
+    enum kw_status status = kw_token_with_session(token, read_purpose, &job, err);
+    if (status)
+        return status;
+    *ret_decrypt = job.decrypt;
+    *ret_unwrap = job.unwrap;
+    return KW_OK;
 }

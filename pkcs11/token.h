@@ -207,6 +207,10 @@ enum kw_status kw_token_destroy_key(struct kw_token *token, const struct kw_toke
  * `key` says. KW_KEY_UNUSABLE where the token does not change that. */
 enum kw_status kw_token_allow_key(struct kw_token *token, const struct kw_token_key *key,
                                   bool decrypt, bool unwrap, struct kw_error *err);
+/* What the private half was made for, as far as the public one still tells: that others encrypt
+ * (decrypt) or wrap (unwrap) for it. Both false where there is no public half, or it is silent. */
+enum kw_status kw_token_key_purpose(struct kw_token *token, const struct kw_token_key *key,
+                                    bool *ret_decrypt, bool *ret_unwrap, struct kw_error *err);
 
 /* ---- signing: sign.c ---- */
 

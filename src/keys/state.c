@@ -52,10 +52,13 @@ static enum kw_status load_or_begin(struct kw_keyring *keyring, const struct kw_
                                      .revision = record->revision,
                                      .decrypt = key->decrypt,
                                      .unwrap = key->unwrap};
-    /* What it was allowed before a record was lost is not known any more. */
-    if (!record->decrypt && !record->unwrap && !key->sign)
+    /* What it was allowed before the record was lost is not known any more. */
+    if (record->decrypt || record->unwrap || key->sign)
+        return KW_OK;
+    status = kw_token_key_purpose(keyring->token, key, &record->decrypt, &record->unwrap, err);
+    if (!status && !record->decrypt && !record->unwrap)
         record->decrypt = record->unwrap = true;
-    return KW_OK;
+    return status;
 }
 
 /* ---- the token's part ---- */

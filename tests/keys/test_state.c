@@ -571,6 +571,35 @@ static void a_new_record_overrides_what_is_left(void **state)
     kw_token_free(token);
 }
 
+/* A key exchange key that decrypts would give away what was wrapped for it. */
+static void a_lost_record_gives_no_other_use(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    (void)hsm_fault();
+    struct kw_token *token = begin();
+    const struct kw_new_key wanted = {
+        .use = KW_USE_IMPORT, .name = "kw-kek", .bits = 2048, .not_before = "", .expires = ""};
+    struct kw_token_key kek;
+    size_t count = 0;
+    struct kw_keyring *keyring = open_keyring();
+    assert_int_equal(kw_keyring_create(keyring, &wanted, &kek, NULL), KW_OK);
+    assert_int_equal(kw_keyring_step(keyring, &kek, KW_STEP_DISABLE, NULL), KW_OK);
+    kw_keyring_free(keyring);
+    struct kw_token_data *data = stored(token, &count);
+    assert_int_equal(count, 1);
+    put_stored(token, data[0].label, "edited", true);
+    kw_token_data_free(data, count);
+    keyring = open_keyring();
+    assert_int_equal(kw_keyring_step(keyring, find(keyring, "kw-kek"), KW_STEP_ENABLE, NULL),
+                     KW_OK);
+    kw_keyring_free(keyring);
+    kek = hsm_find_key(token, "kw-kek");
+    assert_true(kek.unwrap && !kek.decrypt);
+    assert_int_equal(kw_token_destroy_key(token, &kek, NULL), KW_OK);
+    kw_token_free(token);
+}
+
 static void two_writers_at_once(void **state)
 {
     (void)state;
@@ -704,6 +733,7 @@ int main(void)
         cmocka_unit_test(uses_that_do_not_come_back),
         cmocka_unit_test(what_is_not_purged),
         cmocka_unit_test(a_new_record_overrides_what_is_left),
+        cmocka_unit_test(a_lost_record_gives_no_other_use),
         cmocka_unit_test(two_writers_at_once),
         cmocka_unit_test(a_key_that_comes_once_more),
         cmocka_unit_test(keys_without_a_modulus),

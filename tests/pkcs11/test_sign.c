@@ -93,6 +93,10 @@ static void each_use_and_nothing_else(void **state)
         assert_int_equal(key.decrypt, use == KW_USE_DECRYPT);
         assert_int_equal(key.unwrap, use != KW_USE_SIGN);
         assert_int_equal(key.sign, use == KW_USE_SIGN);
+        bool decrypt = true, unwrap = true;
+        assert_int_equal(kw_token_key_purpose(token, &key, &decrypt, &unwrap, NULL), KW_OK);
+        if (hsm.made_here)
+            assert_true(decrypt == key.decrypt && unwrap == key.unwrap);
         for (size_t i = 0; i < KW_COUNT(flags) && hsm.made_here; i++)
             if (flag_of(&key, flags[i].class, flags[i].type) != flags[i].value[use])
                 fail_msg("use %d: attribute 0x%lx of class %lu", (int)use, flags[i].type,
@@ -299,6 +303,10 @@ static void taken_away_and_given_back(void **state)
         assert_false(decrypts(token, &key));
     /* `key` still says that it may: what the token says counts. */
     assert_true(key.decrypt && key.unwrap);
+    bool decrypt = false, unwrap = false;
+    assert_int_equal(kw_token_key_purpose(token, &key, &decrypt, &unwrap, NULL), KW_OK);
+    if (hsm.made_here)
+        assert_true(decrypt && unwrap);
     assert_int_equal(kw_token_allow_key(token, &key, true, true, NULL), KW_OK);
     assert_allowed(token, true, true);
     assert_true(decrypts(token, &key));
