@@ -61,7 +61,7 @@ static CK_RV get_info(CK_INFO *info)
 
 static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *count)
 {
-    if (fault.no_tokens || fault.initializes <= fault.blind_starts) {
+    if (fault.no_tokens || (fault.blind_starts && fault.initializes <= fault.blind_starts)) {
         *count = 0;
         return CKR_OK;
     }

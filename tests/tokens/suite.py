@@ -360,6 +360,104 @@ def names_that_are_wrong(bench):
     assert not (bench.scratch / "none").exists()
 
 
+# ---- states ----
+
+
+def sealed(bench, name):
+    """A drop sealed to the key."""
+    drop = bench.scratch / f"drop-{name}"
+    bench.expect(0, "seal", str(bench.source), "--out", str(drop), "--key", name)
+    return str(drop)
+
+
+def states(bench, name):
+    return [x["state"] for x in bench.versions(name)]
+
+
+def names_of_keys():
+    return names(x for x in objects.read() if x["class"] in ("private", "public"))
+
+
+@test
+def disabled(bench):
+    """a disabled key decrypts nothing until it is enabled again"""
+    bench.key(min(SIZES))
+    name, out = str(uuid.uuid4()), str(bench.scratch / "out-disabled")
+    bench.expect(0, "key", "create", name, "--no-expiry")
+    drop = sealed(bench, name)
+    bench.expect(0, "key", "disable", name)
+    assert states(bench, name) == ["disabled"]
+    bench.expect(KEY, "decrypt", drop, "--out", out)
+    bench.expect(KEY, "seal", str(bench.source), "--out", drop + "2", "--key", name)
+    bench.expect(0, "key", "enable", name)
+    bench.expect(0, "decrypt", drop, "--out", out)
+
+
+@test
+def deleted(bench):
+    """a deleted key comes back with all versions, or is purged, and nothing of it is left"""
+    bench.key(min(SIZES))
+    name, out = str(uuid.uuid4()), str(bench.scratch / "out-deleted")
+    before = names_of_keys()
+    bench.expect(0, "key", "create", name, "--no-expiry")
+    drop = sealed(bench, name)
+    bench.expect(0, "key", "rotate", name, "--no-expiry")
+    bench.expect(0, "key", "delete", name)
+    assert states(bench, name) == ["deleted"] * 2
+    bench.expect(KEY, "decrypt", drop, "--out", out)
+    bench.expect(0, "key", "recover", name)
+    bench.expect(0, "decrypt", drop, "--out", out)
+    bench.expect(KEY, "key", "purge", name, "--confirm", name)
+    bench.expect(0, "key", "delete", name)
+    bench.expect(0, "key", "purge", name, "--confirm", name)
+    assert names_of_keys() == before
+
+
+# ---- files ----
+
+
+@test
+def imported(bench):
+    """a key from a file comes in and decrypts, or is refused in a sentence and leaves nothing"""
+    key = bench.host_key(2048)
+    command = ("key", "import", key["pem"], "--name", "imported", "--no-expiry")
+    before = names_of_keys()
+    done = bench.run(*command)
+    if done.returncode == KEY:
+        assert sentence(done) and names_of_keys() == before, done.errors
+        raise Skip(f"the token takes no key: {sentence(done)}")
+    assert done.returncode == 0, done.errors
+    private = assert_as_made(bench, "imported", 2048, False)
+    assert private["modulus"] == key["modulus"]
+    round_trip(bench, private["id"], "imported")
+    with nothing_changes():
+        bench.expect(8, *command)
+
+
+@test
+def backed_up(bench):
+    """a key is backed up under another key of the token, purged, restored, and decrypts"""
+    name, kek = str(uuid.uuid4()), bench.key(min(SIZES))
+    path, out = str(bench.scratch / "key.backup"), str(bench.scratch / "out-backup")
+    made = bench.run("key", "create", name, "--no-expiry", "--exportable")
+    need(made.returncode == 0, f"the token makes no exportable key: {sentence(made)}")
+    drop, (before,) = sealed(bench, name), bench.versions(name)
+    command = ("key", "backup", name, "--to", path, "--kek", f"pkcs11:object={kek}")
+    if "no" in (bench.verdict("byok-out"), bench.verdict("byok-in")):
+        bench.expect(KEY, *command)
+        assert not os.path.exists(path)
+        raise Skip("the token wraps or unwraps no private key")
+    bench.expect(0, *command)
+    bench.expect(0, "key", "delete", name)
+    bench.expect(0, "key", "purge", name, "--confirm", name)
+    bench.expect(KEY, "decrypt", drop, "--out", out)
+    bench.expect(0, "key", "restore", path)
+    (after,) = bench.versions(name)
+    assert (after["id"], after["modulus"]) == (before["id"], before["modulus"])
+    assert after["origin"] == "backup" and not after["extractable"]
+    bench.expect(0, "decrypt", drop, "--out", out)
+
+
 # ---- transfer files ----
 
 
