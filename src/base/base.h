@@ -152,6 +152,21 @@ enum kw_status kw_write_full(int fd, const void *data, size_t len, const char *w
 enum kw_status kw_read_file(int fd, size_t max, const char *what, enum kw_status family,
                             struct kw_buffer *ret_buffer, struct kw_error *err);
 
+/* A file or folder that others than its owner, root or the process's own group may write, or that
+ * belongs to another user, is `family`. Pipes and the like are not looked at for who may write. */
+enum kw_status kw_check_owner(int fd, const char *what, enum kw_status family,
+                              struct kw_error *err);
+
+/* ---- where state is kept: state.c ---- */
+
+/* `name` in keyward's folder of the user's state ($XDG_STATE_HOME, else ~/.local/state), or of the
+ * system's for the superuser (/var/lib). KW_CONFIG where there is no such place: `what` is to be
+ * there, and `setting` says it too. The caller frees. */
+enum kw_status kw_state_path(const char *name, const char *what, const char *setting,
+                             char **ret_path, struct kw_error *err);
+/* Makes each folder above `path`, as mkdir -p does; `what` is to be there. KW_WRITE. */
+enum kw_status kw_make_folders(const char *path, const char *what, struct kw_error *err);
+
 /* ---- time: clock.c ---- */
 
 /* Monotonic, for durations. */
@@ -211,6 +226,11 @@ struct kw_config {
         long jobs;
         enum kw_tristate allow_rsa1_5;
     } run; /* [run] */
+    struct {
+        enum kw_tristate enabled;
+        char *dir;       /* absolute path of the trail's folder */
+        long rotate_mib; /* when a file is full */
+    } audit;             /* [audit] */
     struct {
         enum kw_tristate fips;
     } crypto; /* [crypto] */

@@ -9,7 +9,7 @@
 #define KEYS_MAX   1024
 #define NAME_BYTES 127
 
-enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_KEYS, IN_RUN, IN_CRYPTO };
+enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_KEYS, IN_RUN, IN_AUDIT, IN_CRYPTO };
 enum type { AS_TEXT, AS_URI, AS_PATH, AS_PIN_SOURCE, AS_CHOICE, AS_NUMBER, AS_YES_NO };
 
 struct setting {
@@ -50,6 +50,11 @@ static const struct setting settings[] = {
      256},
     {IN_RUN, "allow-rsa1_5", AS_YES_NO, offsetof(struct kw_config, run.allow_rsa1_5),
      EXPECTS_YES_NO, 0, 0},
+    {IN_AUDIT, "enabled", AS_YES_NO, offsetof(struct kw_config, audit.enabled), EXPECTS_YES_NO, 0,
+     0},
+    {IN_AUDIT, "dir", AS_PATH, offsetof(struct kw_config, audit.dir), "an absolute path", 0, 0},
+    {IN_AUDIT, "rotate-mib", AS_NUMBER, offsetof(struct kw_config, audit.rotate_mib),
+     "a number from 1 to 1024", 1, 1024},
     {IN_CRYPTO, "fips", AS_YES_NO, offsetof(struct kw_config, crypto.fips), EXPECTS_YES_NO, 0, 0},
 };
 
@@ -60,8 +65,8 @@ struct section_name {
 };
 
 static const struct section_name sections[] = {
-    {IN_TOKEN, "token", true}, {IN_KEY, "key", true},        {IN_KEYS, "keys", false},
-    {IN_RUN, "run", false},    {IN_CRYPTO, "crypto", false},
+    {IN_TOKEN, "token", true}, {IN_KEY, "key", true},      {IN_KEYS, "keys", false},
+    {IN_RUN, "run", false},    {IN_AUDIT, "audit", false}, {IN_CRYPTO, "crypto", false},
 };
 
 /* One text on its way in. `seen` has a bit for each setting that the text gave already. */
@@ -259,9 +264,9 @@ static enum kw_status enter_section(struct reading *in, const struct kw_ini_line
     }
     if (!found)
         return fail_at(in, "the section is unknown; there are [token NAME], [key VERSION], [keys], "
-                           "[run] and [crypto]");
+                           "[run], [audit] and [crypto]");
     if (!found->has_entries && line->value.len > 0)
-        return fail_at(in, "[keys], [run] and [crypto] have no name after them");
+        return fail_at(in, "[keys], [run], [audit] and [crypto] have no name after them");
     if (found->has_entries && line->value.len == 0)
         return fail_at(in, "a name is missing; write [token NAME] or [key VERSION]");
     if (line->value.len > NAME_BYTES)
@@ -389,5 +394,6 @@ void kw_config_cleanup(struct kw_config *config)
     free(config->run.unwrap_alg);
     free(config->run.decompress);
     free(config->run.digest);
+    free(config->audit.dir);
     *config = (struct kw_config){.tokens = NULL};
 }

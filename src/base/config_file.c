@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -12,26 +11,11 @@
 #define FILE_MAX_BYTES ((size_t)1024 * 1024)
 #define SYSTEM_FILE    "/etc/keyward/keyward.conf"
 
-/* Who may write the file decides which module is loaded into the process. */
-static enum kw_status check_owner(int fd, const char *what, struct kw_error *err)
-{
-    struct stat info;
-    if (fstat(fd, &info) != 0)
-        return kw_fail_errno(err, KW_READ, errno, "%s can't be read", what);
-    bool others = (info.st_mode & S_IWOTH) != 0;
-    bool group = (info.st_mode & S_IWGRP) != 0 && info.st_gid != 0 && info.st_gid != getegid();
-    if (S_ISREG(info.st_mode) && (others || group))
-        return kw_fail(err, KW_CONFIG, "%s may be written by others; run chmod go-w on it", what);
-    if (info.st_uid != 0 && info.st_uid != geteuid())
-        return kw_fail(err, KW_CONFIG,
-                       "%s belongs to another user; make it root's or your own with chown", what);
-    return KW_OK;
-}
-
 static enum kw_status read_open_file(struct kw_config *config, int fd, const char *what,
                                      struct kw_error *err)
 {
-    enum kw_status status = check_owner(fd, what, err);
+    /* Who may write the file decides which module is loaded into the process. */
+    enum kw_status status = kw_check_owner(fd, what, KW_CONFIG, err);
     if (status != KW_OK)
         return status;
     struct kw_buffer buffer = KW_BUFFER_INIT(0);

@@ -169,3 +169,18 @@ enum kw_status kw_read_file(int fd, size_t max, const char *what, enum kw_status
     *ret_buffer = buffer;
     return KW_OK;
 }
+
+enum kw_status kw_check_owner(int fd, const char *what, enum kw_status family, struct kw_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0)
+        return kw_fail_errno(err, KW_READ, errno, "%s can't be read", what);
+    bool others = (info.st_mode & S_IWOTH) != 0;
+    bool group = (info.st_mode & S_IWGRP) != 0 && info.st_gid != 0 && info.st_gid != getegid();
+    if ((S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) && (others || group))
+        return kw_fail(err, family, "%s may be written by others; run chmod go-w on it", what);
+    if (info.st_uid != 0 && info.st_uid != geteuid())
+        return kw_fail(err, family,
+                       "%s belongs to another user; make it root's or your own with chown", what);
+    return KW_OK;
+}

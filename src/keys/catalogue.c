@@ -4,56 +4,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <sqlite3.h>
 
 #include "internal.h"
 
-#define ROWS_MAX    (2 * KW_TOKEN_KEYS_MAX)
-#define BUSY_MS     5000
-#define TOKEN_SIZE  128
-#define ROOT_FOLDER "/var/lib"
-#define HOME_FOLDER "/.local/state"
-#define FILE_NAME   "/keyward/catalogue.db"
+#define ROWS_MAX   (2 * KW_TOKEN_KEYS_MAX)
+#define BUSY_MS    5000
+#define TOKEN_SIZE 128
+#define FILE_NAME  "catalogue.db"
+#define WHAT       "the catalogue of keys"
 
-/* The XDG Base Directory Specification; the superuser's state is the system's. */
 static enum kw_status find_path(const struct kw_config *config, char **ret_path,
                                 struct kw_error *err)
 {
-    const char *folder = secure_getenv("XDG_STATE_HOME"), *home = secure_getenv("HOME");
-    const char *below = FILE_NAME;
-    if (config->life.catalogue)
-        folder = config->life.catalogue, below = "";
-    else if (folder && folder[0] == '/')
-        below = FILE_NAME;
-    else if (geteuid() == 0)
-        folder = ROOT_FOLDER;
-    else if (home && home[0] == '/')
-        folder = home, below = HOME_FOLDER FILE_NAME;
-    else
-        return kw_fail(err, KW_CONFIG,
-                       "nothing says where the catalogue of keys is; give catalogue = PATH in "
-                       "[keys]");
-    return asprintf(ret_path, "%s%s", folder, below) < 0 ? kw_fail_memory(err) : KW_OK;
-}
-
-/* Each folder above the file, as mkdir -p does. */
-static enum kw_status make_folders(char *path, struct kw_error *err)
-{
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        int failed = mkdir(path, 0755) != 0 && errno != EEXIST ? errno : 0;
-        char shown[256];
-        if (failed)
-            (void)kw_printable(path, strlen(path), shown, sizeof(shown));
-        *slash = '/';
-        if (failed)
-            return kw_fail_errno(err, KW_WRITE, failed,
-                                 "the folder %s for the catalogue of keys can't be made", shown);
-    }
-    return KW_OK;
+    if (!config->life.catalogue)
+        return kw_state_path(FILE_NAME, WHAT, "catalogue = PATH in [keys]", ret_path, err);
+    *ret_path = strdup(config->life.catalogue);
+    return *ret_path ? KW_OK : kw_fail_memory(err);
 }
 
 /* The folder without the links on its way, which are the administrator's own; the file itself may
@@ -259,7 +228,7 @@ static enum kw_status write_at(char **path, const struct kw_token_info *token, c
                                const char *value, struct kw_error *err)
 {
     struct catalogue catalogue = {.db = NULL};
-    enum kw_status status = value ? make_folders(*path, err) : KW_OK;
+    enum kw_status status = value ? kw_make_folders(*path, WHAT, err) : KW_OK;
     if (!status)
         status = resolve_folder(path, err);
     if (!status)
