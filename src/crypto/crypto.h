@@ -83,6 +83,23 @@ enum kw_status kw_rsa_verify(struct kw_crypto *crypto, const struct kw_rsa_publi
                              enum kw_signature_alg alg, const void *data, size_t len,
                              const uint8_t *signature, size_t signature_len, struct kw_error *err);
 
+/* The public half of a key that signs: on the curve P-256, or RSA of 2048 to 4096 bits. */
+struct kw_public_key;
+/* Reads a PEM public key or certificate. KW_CONFIG where it is none of these; `what` names it.
+ * `crypto` must outlive the key. */
+enum kw_status kw_public_key_from_pem(struct kw_crypto *crypto, const void *pem, size_t len,
+                                      const char *what, struct kw_public_key **ret_key,
+                                      struct kw_error *err);
+void kw_public_key_free(struct kw_public_key *key);
+bool kw_public_key_is_rsa(const struct kw_public_key *key);
+/* Its SubjectPublicKeyInfo in DER (RFC 5280 section 4.1), owned by the key. */
+const uint8_t *kw_public_key_spki(const struct kw_public_key *key, size_t *ret_len);
+/* P-256: ECDSA with SHA-256, in DER (RFC 3279 section 2.2.3). RSA: PS256. KW_DAMAGED where it is no
+ * signature of `data` by that key. */
+enum kw_status kw_public_key_verify(const struct kw_public_key *key, const void *data, size_t len,
+                                    const uint8_t *signature, size_t signature_len,
+                                    struct kw_error *err);
+
 /* ---- RSA private keys from outside: pkcs8.c ---- */
 
 enum kw_rsa_number {

@@ -19,6 +19,10 @@ struct kw_crypto {
 /* The caller frees; NULL where OpenSSL refuses the numbers. */
 EVP_PKEY *kw_rsa_public_import(struct kw_crypto *crypto, const struct kw_rsa_public *key);
 
+/* A public key or a certificate's, of any kind, in PEM. KW_CONFIG; the caller frees. */
+enum kw_status kw_pem_import(struct kw_crypto *crypto, const void *pem, size_t len,
+                             const char *what, EVP_PKEY **ret_pkey, struct kw_error *err);
+
 /* kw_fail with ": " and OpenSSL's reason added; empties OpenSSL's error queue, which is one per
  * thread and would otherwise be blamed on a later call. */
 enum kw_status kw_fail_openssl(struct kw_error *err, enum kw_status status, const char *format, ...)

@@ -1,9 +1,11 @@
-/* verify: signatures by RSA keys, checked on the host. */
+/* verify: signatures, checked on the host. */
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
+#include <openssl/x509.h>
 
 #include "crypto/openssl.h"
 
@@ -31,37 +33,126 @@ bool kw_signature_alg_parse(const char *name, enum kw_signature_alg *ret_alg)
     return false;
 }
 
-static bool set_padding(EVP_PKEY_CTX *context, const struct kw_crypto *crypto,
-                        enum kw_signature_alg alg)
+/* `padding` is 0 for a key that is not RSA. */
+static bool set_padding(EVP_PKEY_CTX *context, const struct kw_crypto *crypto, int padding)
 {
-    if (EVP_PKEY_CTX_set_rsa_padding(context, kinds[alg].padding) != 1 ||
-        EVP_PKEY_CTX_set_signature_md(context, crypto->sha256) != 1)
+    if (EVP_PKEY_CTX_set_signature_md(context, crypto->sha256) != 1 ||
+        (padding && EVP_PKEY_CTX_set_rsa_padding(context, padding) != 1))
         return false;
-    return alg != KW_PS256 || (EVP_PKEY_CTX_set_rsa_mgf1_md(context, crypto->sha256) == 1 &&
-                               EVP_PKEY_CTX_set_rsa_pss_saltlen(context, KW_SHA256_SIZE) == 1);
+    return padding != RSA_PKCS1_PSS_PADDING ||
+           (EVP_PKEY_CTX_set_rsa_mgf1_md(context, crypto->sha256) == 1 &&
+            EVP_PKEY_CTX_set_rsa_pss_saltlen(context, KW_SHA256_SIZE) == 1);
+}
+
+static enum kw_status verify(struct kw_crypto *crypto, EVP_PKEY *pkey, int padding,
+                             const void *data, size_t len, const uint8_t *signature,
+                             size_t signature_len, struct kw_error *err)
+{
+    uint8_t digest[KW_SHA256_SIZE];
+    enum kw_status status = kw_sha256(crypto, data, len, digest, err);
+    if (status)
+        return status;
+    EVP_PKEY_CTX *context =
+        pkey ? EVP_PKEY_CTX_new_from_pkey(crypto->context, pkey, crypto->properties) : NULL;
+    if (!context || EVP_PKEY_verify_init(context) != 1 || !set_padding(context, crypto, padding))
+        status = kw_fail_openssl(err, KW_KEY_UNUSABLE,
+                                 "the public key verifies no signatures of this kind; use another "
+                                 "key");
+    else if (EVP_PKEY_verify(context, signature, signature_len, digest, sizeof(digest)) != 1)
+        status = kw_fail(err, KW_DAMAGED, "the signature is not one of this key over these bytes");
+    ERR_clear_error();
+    EVP_PKEY_CTX_free(context);
+    return status;
 }
 
 enum kw_status kw_rsa_verify(struct kw_crypto *crypto, const struct kw_rsa_public *key,
                              enum kw_signature_alg alg, const void *data, size_t len,
                              const uint8_t *signature, size_t signature_len, struct kw_error *err)
 {
-    uint8_t digest[KW_SHA256_SIZE];
     if ((size_t)alg >= KW_COUNT(kinds))
         return kw_fail(err, KW_FAULT, "there is no signature algorithm %d", (int)alg);
-    enum kw_status status = kw_sha256(crypto, data, len, digest, err);
-    if (status)
-        return status;
     EVP_PKEY *pkey = kw_rsa_public_import(crypto, key);
-    EVP_PKEY_CTX *context =
-        pkey ? EVP_PKEY_CTX_new_from_pkey(crypto->context, pkey, crypto->properties) : NULL;
-    if (!context || EVP_PKEY_verify_init(context) != 1 || !set_padding(context, crypto, alg))
-        status =
-            kw_fail_openssl(err, KW_KEY_UNUSABLE,
-                            "the public key does not verify %s; use another key", kinds[alg].name);
-    else if (EVP_PKEY_verify(context, signature, signature_len, digest, sizeof(digest)) != 1)
-        status = kw_fail(err, KW_DAMAGED, "the signature is not one of this key over these bytes");
-    ERR_clear_error();
-    EVP_PKEY_CTX_free(context);
+    enum kw_status status =
+        verify(crypto, pkey, kinds[alg].padding, data, len, signature, signature_len, err);
     EVP_PKEY_free(pkey);
     return status;
+}
+
+/* ---- keys of either kind ---- */
+
+struct kw_public_key {
+    struct kw_crypto *crypto;
+    EVP_PKEY *pkey;
+    unsigned char *spki;
+    size_t spki_len;
+    bool rsa;
+};
+
+static enum kw_status check_kind(struct kw_public_key *key, const char *what, struct kw_error *err)
+{
+    char group[32] = "";
+    int bits = EVP_PKEY_get_bits(key->pkey);
+    key->rsa = EVP_PKEY_is_a(key->pkey, "RSA") == 1;
+    bool good = key->rsa
+                    ? bits >= KW_RSA_MIN_BITS && bits <= KW_RSA_MAX_BITS
+                    : EVP_PKEY_is_a(key->pkey, "EC") == 1 &&
+                          EVP_PKEY_get_group_name(key->pkey, group, sizeof(group), NULL) == 1 &&
+                          strcmp(group, "prime256v1") == 0;
+    if (!good)
+        return kw_fail(err, KW_CONFIG,
+                       "%s is neither a key on the curve P-256 nor RSA of %d to %d bits; give one "
+                       "that is",
+                       what, KW_RSA_MIN_BITS, KW_RSA_MAX_BITS);
+    int len = i2d_PUBKEY(key->pkey, &key->spki);
+    if (len <= 0)
+        return kw_fail_openssl(err, KW_CONFIG, "%s is no usable key; give another one", what);
+    key->spki_len = (size_t)len;
+    return KW_OK;
+}
+
+enum kw_status kw_public_key_from_pem(struct kw_crypto *crypto, const void *pem, size_t len,
+                                      const char *what, struct kw_public_key **ret_key,
+                                      struct kw_error *err)
+{
+    struct kw_public_key *key = calloc(1, sizeof(*key));
+    if (!key)
+        return kw_fail_memory(err);
+    key->crypto = crypto;
+    enum kw_status status = kw_pem_import(crypto, pem, len, what, &key->pkey, err);
+    if (!status)
+        status = check_kind(key, what, err);
+    ERR_clear_error();
+    if (status)
+        kw_public_key_free(key);
+    else
+        *ret_key = key;
+    return status;
+}
+
+void kw_public_key_free(struct kw_public_key *key)
+{
+    if (!key)
+        return;
+    EVP_PKEY_free(key->pkey);
+    OPENSSL_free(key->spki);
+    free(key);
+}
+
+bool kw_public_key_is_rsa(const struct kw_public_key *key)
+{
+    return key->rsa;
+}
+
+const uint8_t *kw_public_key_spki(const struct kw_public_key *key, size_t *ret_len)
+{
+    *ret_len = key->spki_len;
+    return key->spki;
+}
+
+enum kw_status kw_public_key_verify(const struct kw_public_key *key, const void *data, size_t len,
+                                    const uint8_t *signature, size_t signature_len,
+                                    struct kw_error *err)
+{
+    return verify(key->crypto, key->pkey, key->rsa ? RSA_PKCS1_PSS_PADDING : 0, data, len,
+                  signature, signature_len, err);
 }

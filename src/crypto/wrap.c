@@ -129,10 +129,10 @@ static const struct pem_kind *find_pem_kind(const char *label)
     return NULL;
 }
 
-static enum kw_status decode_pem(struct kw_crypto *crypto, const void *pem, size_t len,
-                                 const char *what, EVP_PKEY **ret_pkey, struct kw_error *err)
+enum kw_status kw_pem_import(struct kw_crypto *crypto, const void *pem, size_t len,
+                             const char *what, EVP_PKEY **ret_pkey, struct kw_error *err)
 {
-    static const char advice[] = "give a PEM file with an RSA public key or its certificate";
+    static const char advice[] = "give a PEM file with a public key or its certificate";
     char *label = NULL;
     char *header = NULL;
     unsigned char *der = NULL;
@@ -172,7 +172,7 @@ enum kw_status kw_rsa_public_from_pem(struct kw_crypto *crypto, const void *pem,
                                       struct kw_error *err)
 {
     EVP_PKEY *pkey = NULL;
-    enum kw_status status = decode_pem(crypto, pem, len, what, &pkey, err);
+    enum kw_status status = kw_pem_import(crypto, pem, len, what, &pkey, err);
     if (status != KW_OK)
         return status;
 
