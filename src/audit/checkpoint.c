@@ -1,0 +1,142 @@
+/* checkpoint: signing the tree of all records, once what was signed before is found in it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "audit/internal.h"
+
+enum kw_status kw_newest_checkpoint(struct kw_crypto *crypto, const struct kw_folder *folder,
+                                    struct kw_public_key *more,
+                                    struct kw_checkpoint *ret_checkpoint, bool *ret_found,
+                                    struct kw_error *err)
+{
+    struct kw_numbers sizes = {.items = NULL};
+    struct kw_key_list keys = {.count = 0};
+    enum kw_status status = kw_list_checkpoints(folder, &sizes, err);
+    uint64_t newest = sizes.count > 0 ? sizes.items[sizes.count - 1] : 0;
+    bool found = sizes.count > 0;
+    kw_numbers_cleanup(&sizes);
+    if (status || !found) {
+        if (!status)
+            *ret_found = false;
+        return status;
+    }
+    if ((status = kw_folder_keys(crypto, folder, &keys, err)))
+        return status;
+    struct kw_public_key *known[KW_KEYS_MAX + 1];
+    size_t count = 0;
+    for (; count < keys.count; count++)
+        known[count] = keys.items[count];
+    if (more)
+        known[count++] = more;
+    status = kw_folder_checkpoint(crypto, folder, newest, known, count, ret_checkpoint, NULL, err);
+    if (!status)
+        *ret_found = true;
+    kw_key_list_cleanup(&keys);
+    return status;
+}
+
+/* A token's serial number may hold anything; an origin may not. */
+static void write_origin(const struct kw_trail *trail, const char *serial,
+                         char out[KW_ORIGIN_MAX + 1])
+{
+    size_t len = (size_t)snprintf(out, KW_ORIGIN_MAX + 1, "keyward/%.128s/%s",
+                                  serial && serial[0] ? serial : "unknown", trail->id);
+    size_t fixed = strlen("keyward/");
+    for (size_t i = fixed; i + sizeof(trail->id) < len; i++)
+        if (out[i] <= ' ' || out[i] >= 0x7F || out[i] == '+' || out[i] == '/')
+            out[i] = '-';
+}
+
+/* The records since the last checkpoint, as they are on the disk now, must be those that this
+ * process wrote or read. */
+static enum kw_status check_records(struct kw_trail *trail, const struct kw_checkpoint *last,
+                                    struct kw_replay *ret_replay, struct kw_hash *ret_root,
+                                    struct kw_error *err)
+{
+    struct kw_replay replay;
+    struct kw_hash there, root;
+    enum kw_status status = kw_replay(trail->crypto, &trail->folder, last, &replay, err);
+    if (status)
+        return status;
+    if ((status = kw_frontier_root(trail->digest, &replay.frontier, &there, err)) ||
+        (status = kw_frontier_root(trail->digest, &trail->frontier, &root, err))) {
+        kw_replay_cleanup(&replay);
+        return status;
+    }
+    if (replay.frontier.size != trail->frontier.size || !kw_hash_equal(&there, &root)) {
+        kw_replay_cleanup(&replay);
+        return kw_fail(err, KW_AUDIT,
+                       "records of the audit trail %s are not what they were when they were "
+                       "written; nothing is signed until that is looked into",
+                       trail->folder.shown);
+    }
+    *ret_replay = replay;
+    *ret_root = root;
+    return KW_OK;
+}
+
+static enum kw_status keep(struct kw_trail *trail, uint64_t size, const struct kw_buffer *note,
+                           const struct kw_replay *replay, uint64_t signed_size,
+                           struct kw_error *err)
+{
+    char name[KW_TRAIL_NAME];
+    enum kw_status status = KW_OK;
+    kw_checkpoint_name(size, ".leaves", name);
+    if (replay->leaves.len == (size - signed_size) * sizeof(struct kw_hash))
+        status = kw_folder_write(&trail->folder, name, replay->leaves.data, replay->leaves.len,
+                                 false, err);
+    kw_checkpoint_name(size, "", name);
+    if (!status)
+        status = kw_folder_write(&trail->folder, name, note->data, note->len, true, err);
+    if (!status)
+        status = kw_folder_sync(&trail->folder, KW_CHECKPOINTS, err);
+    return status ? status : kw_keep_frontier(&trail->folder, &trail->frontier, err);
+}
+
+static enum kw_status sign_records(struct kw_trail *trail, const struct kw_checkpoint *last,
+                                   const struct kw_note_signer *signer, struct kw_error *err)
+{
+    struct kw_checkpoint checkpoint = {.size = trail->frontier.size};
+    struct kw_replay replay;
+    struct kw_buffer note = KW_BUFFER_INIT(KW_NOTE_MAX);
+    enum kw_status status = check_records(trail, last, &replay, &checkpoint.root, err);
+    if (status)
+        return status;
+    write_origin(trail, signer->serial, checkpoint.origin);
+    if (!(status = kw_checkpoint_sign(trail->crypto, &checkpoint, signer, &note, err)) &&
+        !(status = kw_folder_keep_key(trail->crypto, &trail->folder, signer, err)))
+        status = keep(trail, checkpoint.size, &note, &replay, last ? last->size : 0, err);
+    kw_buffer_cleanup(&note);
+    kw_replay_cleanup(&replay);
+    return status;
+}
+
+static enum kw_status checkpoint_locked(struct kw_trail *trail, const struct kw_note_signer *signer,
+                                        struct kw_error *err)
+{
+    struct kw_public_key *key = NULL;
+    struct kw_checkpoint last;
+    bool found = false;
+    enum kw_status status = kw_trail_catch_up(trail, err);
+    if (!status)
+        status = kw_public_key_from_pem(trail->crypto, signer->pem, signer->pem_len,
+                                        "the key that signs", &key, err);
+    if (!status)
+        status = kw_newest_checkpoint(trail->crypto, &trail->folder, key, &last, &found, err);
+    /* What is signed already needs no second signature. */
+    if (!status && (!found || last.size != trail->frontier.size))
+        status = sign_records(trail, found ? &last : NULL, signer, err);
+    kw_public_key_free(key);
+    return status;
+}
+
+enum kw_status kw_trail_checkpoint(struct kw_trail *trail, const struct kw_note_signer *signer,
+                                   struct kw_error *err)
+{
+    enum kw_status status = kw_trail_lock(trail, err);
+    if (status)
+        return status;
+    status = checkpoint_locked(trail, signer, err);
+    kw_trail_unlock(trail);
+    return status;
+}

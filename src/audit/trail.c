@@ -1,0 +1,312 @@
+/* trail: opening a trail and appending to it. What is announced here is done only after this said
+ * that it is on the disk. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit/internal.h"
+
+#define FOLDER_MODE   0750
+#define ROTATE_BYTES  ((uint64_t)64 * 1024 * 1024)
+#define RESERVE_LEAST ((uint64_t)256 * 1024)
+#define RESERVE_AHEAD ((uint64_t)1024 * 1024)
+#define LINES_MAX     ((KW_DEEDS_MAX + 2) * (KW_RECORD_MAX + 1))
+#define WHAT          "the audit trail"
+
+enum kw_status kw_trail_dir(const struct kw_config *config, char **ret_dir, struct kw_error *err)
+{
+    if (!config->audit.dir)
+        return kw_state_path("audit", WHAT, "dir = PATH in [audit]", ret_dir, err);
+    char *dir = strdup(config->audit.dir);
+    if (!dir)
+        return kw_fail_memory(err);
+    *ret_dir = dir;
+    return KW_OK;
+}
+
+/* ---- appending ---- */
+
+/* Room for these lines, and more for the outcome of what they announce. A file system that can't
+ * reserve says so; one that is full says that too, which matters before the deed, not after it. */
+static enum kw_status reserve(struct kw_trail *trail, size_t len, bool needed, struct kw_error *err)
+{
+    struct kw_trail_file *file = &trail->file;
+    if (file->end + len + RESERVE_LEAST <= file->reserved)
+        return KW_OK;
+    uint64_t ahead = len + RESERVE_LEAST + RESERVE_AHEAD;
+    int failed =
+        fallocate(file->fd, FALLOC_FL_KEEP_SIZE, (off_t)file->end, (off_t)ahead) ? errno : 0;
+    if (failed == ENOSPC || failed == EDQUOT) {
+        ahead = len + RESERVE_LEAST;
+        failed =
+            fallocate(file->fd, FALLOC_FL_KEEP_SIZE, (off_t)file->end, (off_t)ahead) ? errno : 0;
+    }
+    if (!failed || failed == EOPNOTSUPP || failed == ENOSYS)
+        file->reserved = file->end + ahead;
+    else if (needed)
+        return kw_fail_errno(err, KW_AUDIT, failed,
+                             "there is no room for the audit trail %s; make some",
+                             trail->folder.shown);
+    return KW_OK;
+}
+
+/* Takes back what was not acknowledged; where that fails, the next one to append finds it. */
+static void cut(struct kw_trail *trail)
+{
+    if (ftruncate(trail->file.fd, (off_t)trail->file.end) == 0)
+        (void)fdatasync(trail->file.fd);
+    trail->file.reserved = 0;
+}
+
+static enum kw_status write_lines(struct kw_trail *trail, const struct kw_buffer *lines,
+                                  struct kw_error *err)
+{
+    char what[KW_SHOWN_DIR + 32];
+    (void)snprintf(what, sizeof(what), WHAT " %s", trail->folder.shown);
+    enum kw_status status = KW_OK;
+    if (trail->file.torn > 0 && ftruncate(trail->file.fd, (off_t)trail->file.end) != 0)
+        return kw_fail_errno(err, KW_AUDIT, errno, "%s can't be mended", what);
+    status = kw_audit_error(err, kw_write_full(trail->file.fd, lines->data, lines->len, what, err));
+    if (!status && fdatasync(trail->file.fd) != 0)
+        status = kw_fail_errno(err, KW_AUDIT, errno, "%s can't be brought to the disk", what);
+    if (status)
+        cut(trail);
+    return status;
+}
+
+/* The tree has the lines as they were given to the disk, whatever is there later. */
+static enum kw_status add_leaves(struct kw_trail *trail, const struct kw_buffer *lines,
+                                 struct kw_error *err)
+{
+    struct kw_frontier grown = trail->frontier;
+    enum kw_status status = KW_OK;
+    for (size_t at = 0; at < lines->len && !status;) {
+        const uint8_t *line = lines->data + at;
+        const uint8_t *newline = memchr(line, '\n', lines->len - at);
+        size_t len = (size_t)(newline - line);
+        struct kw_hash leaf;
+        if (!(status = kw_leaf_hash(trail->digest, line, len, &leaf, err)))
+            status = kw_frontier_add(trail->digest, &grown, &leaf, err);
+        at += len + 1;
+    }
+    if (!status) {
+        trail->frontier = grown;
+        trail->file.end += lines->len;
+    }
+    return status;
+}
+
+static enum kw_status add_record(struct kw_trail *trail, const struct kw_deed *deed,
+                                 const char *trail_id, uint64_t *seq, struct kw_buffer *lines,
+                                 struct kw_error *err)
+{
+    struct kw_stamp stamp = {.seq = *seq, .who = &trail->who, .trail = trail_id};
+    enum kw_status status = kw_record_write(&stamp, deed, lines, err);
+    if (!status)
+        (*seq)++;
+    return status;
+}
+
+/* A line that was never finished is cut off, and that is told. */
+static enum kw_status make_lines(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
+                                 struct kw_buffer *lines, uint64_t *ret_first, bool *ret_intent,
+                                 struct kw_error *err)
+{
+    const struct kw_deed repair = {
+        .op = KW_TRAIL_REPAIR, .has_bytes = true, .bytes = trail->file.torn};
+    uint64_t seq = trail->frontier.size;
+    enum kw_status status = KW_OK;
+    if (trail->file.torn > 0)
+        status = add_record(trail, &repair, NULL, &seq, lines, err);
+    *ret_first = seq;
+    *ret_intent = false;
+    for (size_t i = 0; i < count && !status; i++) {
+        *ret_intent = *ret_intent || deeds[i].phase == KW_INTENT;
+        status = add_record(trail, &deeds[i], NULL, &seq, lines, err);
+    }
+    return status;
+}
+
+static enum kw_status append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
+                                    size_t count, uint64_t *ret_seq, struct kw_error *err)
+{
+    struct kw_buffer lines = KW_BUFFER_INIT(LINES_MAX);
+    uint64_t first = 0;
+    bool intent = false;
+    enum kw_status status = kw_trail_catch_up(trail, err);
+    if (!status)
+        status = make_lines(trail, deeds, count, &lines, &first, &intent, err);
+    /* A torn line is mended in its own file first. */
+    if (!status && trail->file.end > 0 && trail->file.torn == 0 &&
+        trail->file.end + lines.len > trail->rotate_bytes)
+        status = kw_trail_new_file(trail, err);
+    if (!status && !(status = reserve(trail, lines.len, intent, err)) &&
+        !(status = write_lines(trail, &lines, err)))
+        status = add_leaves(trail, &lines, err);
+    kw_buffer_cleanup(&lines);
+    if (!status && ret_seq)
+        *ret_seq = first;
+    return status;
+}
+
+enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
+                               uint64_t *ret_seq, struct kw_error *err)
+{
+    if (count == 0 || count > KW_DEEDS_MAX)
+        return kw_fail(err, KW_FAULT, "%zu records can't be appended at once", count);
+    enum kw_status status = kw_trail_lock(trail, err);
+    if (status)
+        return status;
+    status = append_locked(trail, deeds, count, ret_seq, err);
+    kw_trail_unlock(trail);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static enum kw_status make_folder(const char *dir, struct kw_error *err)
+{
+    enum kw_status status = kw_audit_error(err, kw_make_folders(dir, WHAT, err));
+    char shown[KW_SHOWN_DIR];
+    if (!status && mkdir(dir, FOLDER_MODE) != 0 && errno != EEXIST)
+        status = kw_fail_errno(err, KW_AUDIT, errno, "the audit trail's folder %s can't be made",
+                               kw_printable(dir, strlen(dir), shown, sizeof(shown)));
+    return status;
+}
+
+static enum kw_status open_folder(struct kw_trail *trail, struct kw_error *err)
+{
+    enum kw_status status = make_folder(trail->dir, err);
+    if (!status)
+        status = kw_folder_open(trail->dir, &trail->folder, err);
+    if (!status)
+        status = kw_audit_error(
+            err, kw_check_owner(trail->folder.fd, trail->folder.shown, KW_AUDIT, err));
+    if (!status && mkdirat(trail->folder.fd, KW_CHECKPOINTS, FOLDER_MODE) != 0 && errno != EEXIST)
+        status = kw_fail_errno(err, KW_AUDIT, errno, "the audit trail %s can't be written",
+                               trail->folder.shown);
+    if (!status) {
+        trail->lock = kw_folder_file(&trail->folder, KW_LOCK_FILE, O_RDWR | O_CREAT, err);
+        status = trail->lock < 0 ? KW_AUDIT : KW_OK;
+    }
+    return status ? status
+                  : kw_audit_error(err, kw_check_owner(trail->lock, KW_LOCK_FILE, KW_AUDIT, err));
+}
+
+/* Record 0 gives the folder its id, which is in every checkpoint's origin. */
+static enum kw_status begin(struct kw_trail *trail, struct kw_error *err)
+{
+    const struct kw_deed deed = {.op = KW_TRAIL_BEGIN};
+    uint8_t id[KW_TRAIL_ID_SIZE];
+    uint64_t seq = 0;
+    struct kw_buffer lines = KW_BUFFER_INIT(KW_RECORD_MAX + 1);
+    enum kw_status status = kw_random(trail->crypto, id, sizeof(id), err);
+    if (status)
+        return status;
+    kw_hex_encode(id, sizeof(id), trail->id);
+    /* What a crash left of the first record is no record. */
+    if (trail->file.fd < 0)
+        status = kw_trail_new_file(trail, err);
+    if (!status && !(status = add_record(trail, &deed, trail->id, &seq, &lines, err)) &&
+        !(status = reserve(trail, lines.len, true, err)) &&
+        !(status = write_lines(trail, &lines, err)))
+        status = add_leaves(trail, &lines, err);
+    trail->file.torn = 0;
+    kw_buffer_cleanup(&lines);
+    return status;
+}
+
+static enum kw_status read_id(struct kw_trail *trail, struct kw_error *err)
+{
+    struct kw_reader reader = {.fd = -1};
+    struct kw_line line = {.kind = KW_LINE_END};
+    enum kw_status status = kw_reader_open(&trail->folder, 0, &reader, err);
+    if (!status)
+        status = kw_reader_next(&reader, &line, err);
+    if (!status && (line.kind != KW_LINE || !kw_record_trail(line.text, line.len, trail->id)))
+        status = kw_fail(err, KW_AUDIT,
+                         "the first record of the audit trail %s is not what should be there; run "
+                         "keyward audit verify",
+                         trail->folder.shown);
+    kw_reader_close(&reader);
+    return status;
+}
+
+static enum kw_status load(struct kw_trail *trail, struct kw_error *err)
+{
+    struct kw_checkpoint checkpoint;
+    struct kw_replay replay;
+    struct kw_numbers files = {.items = NULL};
+    bool found = false;
+    enum kw_status status =
+        kw_newest_checkpoint(trail->crypto, &trail->folder, NULL, &checkpoint, &found, err);
+    if (status || (status = kw_list_trail(&trail->folder, &files, err)))
+        return status;
+    size_t count = files.count;
+    kw_numbers_cleanup(&files);
+    if (count == 0 && !found)
+        return begin(trail, err);
+    status = kw_replay(trail->crypto, &trail->folder, found ? &checkpoint : NULL, &replay, err);
+    if (status)
+        return status;
+    trail->frontier = replay.frontier;
+    status = kw_trail_use_file(trail, replay.file, replay.end, err);
+    kw_replay_cleanup(&replay);
+    if (!status && trail->frontier.size == 0 && count == 1) {
+        trail->file.torn = 1;
+        return begin(trail, err);
+    }
+    return status ? status : read_id(trail, err);
+}
+
+static enum kw_status open_trail(struct kw_trail *trail, struct kw_error *err)
+{
+    enum kw_status status = kw_digest_new(trail->crypto, &trail->digest, err);
+    if (!status)
+        status = open_folder(trail, err);
+    if (!status && !(status = kw_trail_lock(trail, err))) {
+        status = load(trail, err);
+        kw_trail_unlock(trail);
+    }
+    return status;
+}
+
+enum kw_status kw_trail_open(struct kw_crypto *crypto, const struct kw_trail_options *options,
+                             struct kw_trail **ret_trail, struct kw_error *err)
+{
+    struct kw_trail *trail = calloc(1, sizeof(*trail));
+    if (!trail)
+        return kw_fail_memory(err);
+    trail->crypto = crypto;
+    trail->folder.fd = trail->lock = trail->file.fd = -1;
+    trail->rotate_bytes = options->rotate_bytes ? options->rotate_bytes : ROTATE_BYTES;
+    kw_who_am_i(&trail->who);
+    if (pthread_mutex_init(&trail->mutex, NULL) != 0) {
+        free(trail);
+        return kw_fail_memory(err);
+    }
+    trail->dir = strdup(options->dir);
+    enum kw_status status = trail->dir ? open_trail(trail, err) : kw_fail_memory(err);
+    if (status)
+        kw_trail_free(trail);
+    else
+        *ret_trail = trail;
+    return status;
+}
+
+void kw_trail_free(struct kw_trail *trail)
+{
+    if (!trail)
+        return;
+    kw_close(&trail->file.fd);
+    kw_close(&trail->lock);
+    kw_folder_close(&trail->folder);
+    kw_digest_free(trail->digest);
+    (void)pthread_mutex_destroy(&trail->mutex); /* nobody has it */
+    free(trail->dir);
+    free(trail);
+}
