@@ -39,7 +39,7 @@ enum kw_status {
     KW_READ = 800,            /* reading failed */
     KW_WRITE = 801,           /* writing failed */
     KW_EXISTS = 802,          /* the output exists already */
-    KW_AUDIT = 900,           /* the audit trail can't be written */
+    KW_AUDIT = 900,           /* the audit trail can't be used, or was changed */
     KW_INTERRUPTED = 13000    /* a signal, or the caller, asked to stop */
 };
 

@@ -38,7 +38,7 @@ static const struct status_row statuses[] = {
     {KW_READ, "read", "Reading failed."},
     {KW_WRITE, "write", "Writing failed."},
     {KW_EXISTS, "exists", "The output exists already."},
-    {KW_AUDIT, "audit", "The audit trail can't be written."},
+    {KW_AUDIT, "audit", "The audit trail can't be read or written, or was changed."},
     {KW_INTERRUPTED, "interrupted", "A signal, or the caller, asked to stop."},
 };
 

@@ -12,12 +12,13 @@ struct cJSON;
 
 /* ---- options as data: options.c ---- */
 
-#define MAX_GLOBS 64
+#define MAX_GLOBS    64
+#define MAX_OPERANDS 3
 
 /* Everything that any subcommand may be told; strings point into argv. */
 struct arguments {
     const char *command; /* the subcommand's name */
-    const char *operands[2];
+    const char *operands[MAX_OPERANDS];
     const char *config;
     const char *token;
     const char *key;
@@ -43,6 +44,13 @@ struct arguments {
     const char *kid;
     const char *name;
     const char *confirm;
+    const char *since;
+    const char *run_id;
+    const char *who;
+    const char *from;
+    const char *format;
+    const char *public_keys[MAX_GLOBS];
+    size_t public_keys_count;
     const char *tag[MAX_GLOBS];
     size_t tag_count;
     const char *pin_source;
@@ -162,6 +170,11 @@ int run_key_check(const struct arguments *arguments, char **argv);
 int run_key_import(const struct arguments *arguments, char **argv);
 int run_key_backup(const struct arguments *arguments, char **argv);
 int run_key_restore(const struct arguments *arguments, char **argv);
+int run_audit_verify(const struct arguments *arguments, char **argv);
+int run_audit_prove(const struct arguments *arguments, char **argv);
+int run_audit_consistency(const struct arguments *arguments, char **argv);
+int run_audit_show(const struct arguments *arguments, char **argv);
+int run_audit_export(const struct arguments *arguments, char **argv);
 int run_token_list(const struct arguments *arguments, char **argv);
 int run_token_init(const struct arguments *arguments, char **argv);
 int run_token_doctor(const struct arguments *arguments, char **argv);

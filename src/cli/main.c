@@ -209,6 +209,37 @@ static const struct option_row token_init_options[] = {
 
 static const struct option_row token_doctor_options[] = {ROW_TOKEN, ROW_JSON};
 
+#define ROW_VERIFY_KEY                                                                             \
+    {                                                                                              \
+        "key", 'k', OPTION_LIST, "FILE", FIELD(public_keys), 0,                                    \
+            "a public key in PEM that signs checkpoints; may be repeated"                          \
+    }
+
+static const struct option_row audit_verify_options[] = {
+    ROW_VERIFY_KEY,
+    {"since", 's', OPTION_TEXT, "FILE", FIELD(since), 0,
+     "a checkpoint that was kept elsewhere, which the trail must have grown from"},
+    ROW_JSON,
+    ROW_QUIET,
+};
+
+static const struct option_row audit_prove_options[] = {ROW_VERIFY_KEY};
+
+static const struct option_row audit_show_options[] = {
+    {"run", 'r', OPTION_TEXT, "ID", FIELD(run_id), 0, "records of this run only"},
+    {"key", 'k', OPTION_TEXT, "TEXT", FIELD(key), 0,
+     "of this key only: its label, id, modulus' SHA-256, token or serial number"},
+    {"who", 'w', OPTION_TEXT, "NAME", FIELD(who), 0, "by this user only: a name or a number"},
+    {"from", 'F', OPTION_TEXT, "TIME", FIELD(from), 0, "not before this time, in UTC"},
+    {"to", 'T', OPTION_TEXT, "TIME", FIELD(to), 0, "not after it"},
+    {"json", 'J', OPTION_SET, NULL, FIELD(json), 1, "print the records as they are, one a line"},
+};
+
+static const struct option_row audit_export_options[] = {
+    {"format", 'f', OPTION_CHOICE, "jsonl|cef|syslog", FIELD(format), 0,
+     "JSON lines, ArcSight's CEF, or RFC 5424 (jsonl)"},
+};
+
 static int run_version(const struct arguments *arguments, char **argv);
 static int run_help(const struct arguments *arguments, char **argv);
 static int run_completion(const struct arguments *arguments, char **argv);
@@ -264,6 +295,16 @@ static const struct subcommand commands[] = {
      run_token_init},
     {"token doctor", "[URI|NAME]", 1, "Try out what the token really does.",
      OPTIONS(token_doctor_options), run_token_doctor},
+    {"audit verify", "[DIR]", 1, "Say whether the audit trail is what was signed.",
+     OPTIONS(audit_verify_options), run_audit_verify},
+    {"audit prove", "SEQ [DIR]", 2, "Print a proof that a record is in the signed trail.",
+     OPTIONS(audit_prove_options), run_audit_prove},
+    {"audit consistency", "A B [DIR]", 3, "Print a proof that B records grew from the first A.",
+     NULL, 0, run_audit_consistency},
+    {"audit show", "[DIR]", 1, "Show records of the audit trail.", OPTIONS(audit_show_options),
+     run_audit_show},
+    {"audit export", "[DIR]", 1, "Print all records for another program.",
+     OPTIONS(audit_export_options), run_audit_export},
     {"completion", "SHELL", 1, "Print completion for bash, zsh or fish.", NULL, 0, run_completion},
     {"version", "", 0, "Print the version.", NULL, 0, run_version},
     {"help", "[SUBCOMMAND]", 0, "Print this overview, or the help of a subcommand.", NULL, 0,

@@ -205,9 +205,10 @@ void print_overview(const struct subcommand *commands, size_t count)
     printf("usage: keyward [--config FILE] SUBCOMMAND [OPTION]... [OPERAND]...\n\n"
            "Decrypts data drops with an RSA key that never leaves its PKCS#11 token.\n\n");
     for (size_t i = 0; i < count; i++)
-        printf("  %-15s %s\n", commands[i].name, commands[i].summary);
+        printf("  %-17s %s\n", commands[i].name, commands[i].summary);
     printf("\nkeyward SUBCOMMAND --help lists the options of each; man keyward says more.\n\n"
            "Exit status: 0 done, 2 usage, 3 configuration or PIN, 4 the drop or its metadata,\n"
            "5 no usable key, 6 the token, 7 damaged data (what was good is written),\n"
-           "8 reading or writing files, 130 interrupted, 1 a fault of the program.\n");
+           "8 reading or writing files, 9 the audit trail, 130 interrupted,\n"
+           "1 a fault of the program.\n");
 }
