@@ -33,9 +33,10 @@ static void print_next_words(const struct subcommand *commands, size_t count, si
                              size_t len)
 {
     for (size_t i = 0; i < count; i++) {
+        if (strncmp(commands[i].name, commands[index].name, len) != 0)
+            continue;
         size_t next = strcspn(commands[i].name + len, " ");
-        if (strncmp(commands[i].name, commands[index].name, len) == 0 &&
-            !seen_before(commands, i, len + next))
+        if (!seen_before(commands, i, len + next))
             printf(" %.*s", (int)next, commands[i].name + len);
     }
 }

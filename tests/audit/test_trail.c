@@ -171,7 +171,7 @@ static void test_goes_on(void **state)
         trail = must_open(2000);
         assert_ok(kw_trail_append(trail, &outcome, 1, &seq, &err));
         assert_int_equal(seq, 31 + i);
-        if (i == 2)
+        if (i == 2 || i == 4)
             must_checkpoint(trail, &signer);
         kw_trail_free(trail);
         /* The frontier is a cache, which may be gone or wrong. */
@@ -184,7 +184,7 @@ static void test_goes_on(void **state)
     }
     assert_int_equal(verify().tamper, KW_GOOD);
     assert_int_equal(verify().records, 36);
-    assert_int_equal(verify().signed_records, 34);
+    assert_int_equal(verify().signed_records, 36);
 }
 
 static void test_torn(void **state)
