@@ -38,6 +38,10 @@ CK_RV kw_attributes_read(const CK_FUNCTION_LIST *functions, struct kw_session *s
             attributes[i].ulValueLen = capacities[i];
             rv = functions->C_GetAttributeValue(session->handle, object, &attributes[i], 1);
         }
+        if (kw_rv_meaning(rv) == KW_RV_TIMED_OUT) {
+            session->failure = rv;
+            return rv;
+        }
         if (rv != CKR_OK)
             attributes[i].ulValueLen = CK_UNAVAILABLE_INFORMATION;
         check_length(&attributes[i], capacities[i]);

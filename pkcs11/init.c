@@ -153,6 +153,8 @@ static enum kw_status initialize(struct initializing *job, struct kw_error *err)
     memcpy(label, plan->label, strlen(plan->label));
     CK_RV rv = job->functions->C_InitToken(job->slot.id, kw_secret_data(job->so_pin),
                                            kw_secret_len(job->so_pin), label);
+    if (kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
+        return kw_module_no_answer(job->module, plan->label, err);
     if (rv != CKR_OK)
         return kw_fail_ck(err, KW_TOKEN, rv,
                           "the module failed to initialise a token (%s); see that the folder for "
@@ -193,7 +195,7 @@ enum kw_status kw_token_init(const struct kw_token_plan *plan, struct kw_token_i
     if (!status)
         status = check_file(plan->module, err);
     if (!status)
-        status = kw_module_get(plan->module, NULL, &job.module, err);
+        status = kw_module_get(plan->module, NULL, 0, &job.module, err);
     if (status)
         return status;
     job.functions = kw_module_functions(job.module);

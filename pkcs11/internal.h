@@ -19,6 +19,7 @@ enum kw_rv_meaning {
     KW_RV_HANDLE_STALE,    /* the object handle means nothing any more */
     KW_RV_TOKEN_GONE,      /* removed, or its slot is another one now */
     KW_RV_DEVICE_TROUBLE,  /* may be a token that is gone, may be a bad ciphertext */
+    KW_RV_TIMED_OUT,       /* no answer came in time: guard.c */
     KW_RV_NOT_INITIALIZED, /* somebody called C_Finalize, or this is a child after fork */
     KW_RV_MEMORY,          /* the token's, or the module's */
     KW_RV_SESSION_COUNT,   /* no more sessions */
@@ -41,14 +42,33 @@ bool kw_rv_recoverable(CK_RV rv);
 
 /* ---- modules: module.c ---- */
 
+/* NSS reads one more pointer after pReserved. */
+struct kw_init_args {
+    CK_C_INITIALIZE_ARGS args;
+    void *after;
+};
+
+/* CK_RSA_AES_KEY_WRAP_PARAMS, which not every header has. */
+struct kw_rsa_aes_params {
+    CK_ULONG aes_bits;
+    CK_RSA_PKCS_OAEP_PARAMS *oaep;
+};
+
 struct kw_module;
 struct kw_quirks;
-/* Loads and initialises the module, or takes one more hold of it. */
-enum kw_status kw_module_get(const char *path, const char *init_args, struct kw_module **ret_module,
-                             struct kw_error *err);
+/* Loads and initialises the module, or takes one more hold of it. timeout_s: as in
+ * kw_token_options; those who share a module wait as long as the most patient of them. */
+enum kw_status kw_module_get(const char *path, const char *init_args, unsigned timeout_s,
+                             struct kw_module **ret_module, struct kw_error *err);
 /* The last one to let go finalises it, if it was initialised here. It stays mapped. */
 void kw_module_put(struct kw_module *module);
+/* Behind a guard: a call that takes too long answers KW_RV_TIMED_OUT, and so does every one after
+ * it until that one has come back. */
 const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module);
+bool kw_module_is_stuck(const struct kw_module *module);
+/* KW_TOKEN: the token of that label, or the module where it is NULL, did not answer in time. */
+enum kw_status kw_module_no_answer(const struct kw_module *module, const char *label,
+                                   struct kw_error *err);
 const char *kw_module_path(const struct kw_module *module);
 const struct kw_quirks *kw_module_quirks(const struct kw_module *module);
 /* C_Initialize again after somebody else finalised the module. False if that fails. */
@@ -64,6 +84,11 @@ bool kw_module_pin_was_refused(struct kw_module *module, const CK_TOKEN_INFO *to
 /* Takes `pin` over. */
 void kw_module_remember_refused_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
                                     struct kw_secret *pin);
+/* The same of one that got no answer: it counts as refused if the module refuses one after all.
+ * `late_refusals` is what kw_module_late_refusals gave before it was sent. */
+void kw_module_remember_unanswered_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
+                                       struct kw_secret *pin, unsigned late_refusals);
+unsigned kw_module_late_refusals(const struct kw_module *module);
 
 /* ---- what is known of kinds of modules: quirks.c ---- */
 

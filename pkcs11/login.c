@@ -123,6 +123,16 @@ static enum kw_status check_not_refused(struct kw_token *token, struct kw_error 
                       err);
 }
 
+/* A PIN whose answer may still come, and be that it is wrong. */
+static void remember_unanswered(struct kw_token *token, unsigned late_refusals)
+{
+    struct kw_secret *pin = NULL;
+    if (kw_secret_from(kw_secret_bytes(token->pin), kw_secret_len(token->pin), &pin, NULL) == KW_OK)
+        kw_module_remember_unanswered_pin(token->module, &token->identity, pin, late_refusals);
+    else
+        token->pin_refused = true; /* what can't be remembered is not sent again at all */
+}
+
 /* Sends the PIN as `user`, once. The token's flags are checked; *ret_rv is what C_Login said. */
 static enum kw_status send_pin(struct kw_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE user,
                                const CK_TOKEN_INFO *now, CK_RV *ret_rv, struct kw_error *err)
@@ -136,8 +146,11 @@ static enum kw_status send_pin(struct kw_token *token, CK_SESSION_HANDLE session
     }
     if ((status = get_pin(token, now, err)) || (status = check_not_refused(token, err)))
         return status;
+    unsigned late_refusals = kw_module_late_refusals(token->module);
     *ret_rv = token->functions->C_Login(session, user, kw_secret_data(token->pin),
                                         kw_secret_len(token->pin));
+    if (kw_rv_meaning(*ret_rv) == KW_RV_TIMED_OUT)
+        remember_unanswered(token, late_refusals);
     if (*ret_rv == CKR_OK)
         token->pin_accepted = true;
     return KW_OK;
@@ -186,7 +199,7 @@ enum kw_status kw_token_login_for_key(struct kw_token *token, CK_SESSION_HANDLE 
         status = send_pin(token, session, CKU_CONTEXT_SPECIFIC, &info, &rv, err);
     /* A token that sets the attribute without meaning it answers in its own way; C_Decrypt says
      * what is the matter. */
-    if (!status && find_refusal(kw_rv_meaning(rv)))
+    if (!status && (find_refusal(kw_rv_meaning(rv)) || kw_rv_meaning(rv) == KW_RV_TIMED_OUT))
         status = login_refused(token, rv, err);
     (void)pthread_mutex_unlock(&token->lock);
     return status;

@@ -8,14 +8,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "guard.h"
 
 #define REFUSED_PINS 16
 #define SHOWN        192
 
+#define DEFAULT_TIMEOUT_S 30
+
 struct refused_pin {
     CK_TOKEN_INFO token;
     struct kw_secret *pin;
+    bool unanswered;
+    unsigned late_refusals; /* before it was sent */
 };
 
 struct kw_module {
@@ -23,8 +27,10 @@ struct kw_module {
     char *path; /* as realpath gives it */
     char *init_args;
     void *library;
-    CK_FUNCTION_LIST *functions;
+    struct kw_guard *guard;
+    const CK_FUNCTION_LIST *functions; /* the guard's */
     const struct kw_quirks *quirks;
+    unsigned timeout_s;
     size_t users;
     bool initialized_here;
     struct refused_pin refused[REFUSED_PINS];
@@ -74,24 +80,26 @@ static enum kw_status load_functions(struct kw_module *module, struct kw_error *
     if (!symbol)
         return not_a_module(module->path, "it has no C_GetFunctionList", 0, err);
     memcpy(&get_function_list, &symbol, sizeof(get_function_list));
-    CK_RV rv = get_function_list(&module->functions);
-    if (rv != CKR_OK || !module->functions)
+    CK_FUNCTION_LIST *functions = NULL;
+    CK_RV rv = get_function_list(&functions);
+    if (rv != CKR_OK || !functions)
         return not_a_module(module->path, "C_GetFunctionList failed", rv, err);
-    if (module->functions->version.major < 2 || module->functions->version.major > 3 ||
-        !has_needed_functions(module->functions))
+    if (functions->version.major < 2 || functions->version.major > 3 ||
+        !has_needed_functions(functions))
         return not_a_module(module->path, "it lacks functions of PKCS#11 2.40", 0, err);
-    return KW_OK;
+    enum kw_status status = kw_guard_new(functions, &module->guard, err);
+    if (!status)
+        module->functions = kw_guard_functions(module->guard);
+    return status;
 }
 
 static CK_RV initialize(struct kw_module *module)
 {
-    /* NSS reads one more pointer after pReserved. */
-    struct {
-        CK_C_INITIALIZE_ARGS args;
-        void *after;
-    } init = {.args = {.flags = CKF_OS_LOCKING_OK, .pReserved = module->init_args}};
+    struct kw_init_args init = {
+        .args = {.flags = CKF_OS_LOCKING_OK, .pReserved = module->init_args}};
     CK_RV rv = module->functions->C_Initialize(&init);
-    if (rv == CKR_OK)
+    /* Where it comes back late and says that it was done, it was done here. */
+    if (rv == CKR_OK || kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
         module->initialized_here = true;
     return rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
 }
@@ -111,6 +119,8 @@ static enum kw_status start(struct kw_module *module, struct kw_error *err)
         recognize(module);
         return KW_OK;
     }
+    if (kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
+        return kw_module_no_answer(module, NULL, err);
     char shown[SHOWN], name[KW_RV_NAME_SIZE];
     return kw_fail_ck(
         err, KW_MODULE, rv,
@@ -123,6 +133,7 @@ static enum kw_status start(struct kw_module *module, struct kw_error *err)
 /* Outside of the table, without C_Initialize. */
 static void discard(struct kw_module *module)
 {
+    kw_guard_free(module->guard);
     if (module->library)
         (void)dlclose(module->library);
     free(module->init_args);
@@ -182,11 +193,19 @@ static bool same_args(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
+static void set_timeout(struct kw_module *module, unsigned timeout_s)
+{
+    module->timeout_s = timeout_s;
+    kw_guard_set_timeout(module->guard, timeout_s * 1000);
+}
+
 /* Under the lock. */
-static enum kw_status get_locked(const char *path, const char *init_args,
+static enum kw_status get_locked(const char *path, const char *init_args, unsigned timeout_s,
                                  struct kw_module **ret_module, struct kw_error *err)
 {
     struct kw_module *module = find_loaded(path);
+    if (module && kw_module_is_stuck(module))
+        return kw_module_no_answer(module, NULL, err); /* it may be reading its init_args */
     if (module && module->users > 0) {
         char shown[SHOWN];
         if (!same_args(module->init_args, init_args))
@@ -194,6 +213,8 @@ static enum kw_status get_locked(const char *path, const char *init_args,
                            "the PKCS#11 module %s is in use with other init-args; one process can "
                            "use it with one set of them",
                            kw_printable(path, strlen(path), shown, sizeof(shown)));
+        if (timeout_s > module->timeout_s)
+            set_timeout(module, timeout_s);
         module->users++;
         *ret_module = module;
         return KW_OK;
@@ -202,22 +223,27 @@ static enum kw_status get_locked(const char *path, const char *init_args,
     enum kw_status status = loaded_now ? load(path, &module, err) : KW_OK;
     if (status)
         return status;
-    if ((status = set_init_args(module, init_args, err)) || (status = start(module, err))) {
-        if (loaded_now)
-            discard(module);
+    set_timeout(module, timeout_s);
+    status = set_init_args(module, init_args, err);
+    if (!status)
+        status = start(module, err);
+    if (status && loaded_now && !kw_module_is_stuck(module)) {
+        discard(module);
         return status;
     }
     if (loaded_now) {
         module->next = table;
         table = module;
     }
+    if (status)
+        return status;
     module->users = 1;
     *ret_module = module;
     return KW_OK;
 }
 
-enum kw_status kw_module_get(const char *path, const char *init_args, struct kw_module **ret_module,
-                             struct kw_error *err)
+enum kw_status kw_module_get(const char *path, const char *init_args, unsigned timeout_s,
+                             struct kw_module **ret_module, struct kw_error *err)
 {
     char shown[SHOWN];
     kw_printable(path, strlen(path), shown, sizeof(shown));
@@ -232,7 +258,8 @@ enum kw_status kw_module_get(const char *path, const char *init_args, struct kw_
                              "the PKCS#11 module %s can't be opened, check module-path", shown);
     }
     (void)pthread_mutex_lock(&table_lock);
-    enum kw_status status = get_locked(real, init_args, ret_module, err);
+    enum kw_status status =
+        get_locked(real, init_args, timeout_s ? timeout_s : DEFAULT_TIMEOUT_S, ret_module, err);
     (void)pthread_mutex_unlock(&table_lock);
     free(real);
     return status;
@@ -244,15 +271,46 @@ void kw_module_put(struct kw_module *module)
         return;
     (void)pthread_mutex_lock(&table_lock);
     if (--module->users == 0 && module->initialized_here) {
-        (void)module->functions->C_Finalize(NULL);
-        module->initialized_here = false;
+        (void)module->functions->C_Finalize(NULL); /* does nothing where the module is stuck */
+        module->initialized_here = kw_module_is_stuck(module);
     }
+    if (module->users == 0)
+        kw_guard_rest(module->guard);
     (void)pthread_mutex_unlock(&table_lock);
 }
 
 const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module)
 {
     return module->functions;
+}
+
+bool kw_module_is_stuck(const struct kw_module *module)
+{
+    return kw_guard_is_stuck(module->guard, NULL);
+}
+
+bool kw_any_module_is_stuck(void)
+{
+    bool stuck = false;
+    (void)pthread_mutex_lock(&table_lock);
+    for (struct kw_module *module = table; module && !stuck; module = module->next)
+        stuck = kw_module_is_stuck(module);
+    (void)pthread_mutex_unlock(&table_lock);
+    return stuck;
+}
+
+enum kw_status kw_module_no_answer(const struct kw_module *module, const char *label,
+                                   struct kw_error *err)
+{
+    char shown[SHOWN];
+    unsigned waited_ms = 0;
+    (void)kw_guard_is_stuck(module->guard, &waited_ms);
+    (void)kw_printable(module->path, strlen(module->path), shown, sizeof(shown));
+    return kw_fail_ck(err, KW_TOKEN, KW_CKR_TIMED_OUT,
+                      "the %s%s%s did not answer within %u s; see that its device, network and "
+                      "service work, then try again, or set timeout higher in its [token]",
+                      label ? "token \"" : "PKCS#11 module ", label ? label : shown,
+                      label ? "\"" : "", waited_ms / 1000);
 }
 
 const char *kw_module_path(const struct kw_module *module)
@@ -276,7 +334,7 @@ bool kw_module_revive(struct kw_module *module)
 bool kw_module_restart(struct kw_module *module)
 {
     (void)pthread_mutex_lock(&table_lock);
-    bool done = module->users == 1 && module->initialized_here;
+    bool done = module->users == 1 && module->initialized_here && !kw_module_is_stuck(module);
     if (done) {
         (void)module->functions->C_Finalize(NULL);
         module->initialized_here = false;
@@ -286,26 +344,50 @@ bool kw_module_restart(struct kw_module *module)
     return done;
 }
 
+static bool counts_as_refused(const struct kw_module *module, const struct refused_pin *refused)
+{
+    return refused->pin && (!refused->unanswered ||
+                            refused->late_refusals != kw_guard_late_refusals(module->guard));
+}
+
 bool kw_module_pin_was_refused(struct kw_module *module, const CK_TOKEN_INFO *token,
                                const struct kw_secret *pin)
 {
     bool refused = false;
     (void)pthread_mutex_lock(&table_lock);
     for (size_t i = 0; i < REFUSED_PINS && !refused; i++)
-        refused = module->refused[i].pin && kw_same_token(&module->refused[i].token, token) &&
+        refused = counts_as_refused(module, &module->refused[i]) &&
+                  kw_same_token(&module->refused[i].token, token) &&
                   kw_secret_equal(module->refused[i].pin, pin);
     (void)pthread_mutex_unlock(&table_lock);
     return refused;
 }
 
-void kw_module_remember_refused_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
-                                    struct kw_secret *pin)
+static void remember(struct kw_module *module, const struct refused_pin *refused)
 {
     (void)pthread_mutex_lock(&table_lock);
     struct refused_pin *place = &module->refused[module->next_refused];
     module->next_refused = (module->next_refused + 1) % REFUSED_PINS;
     kw_secret_free(place->pin);
-    place->pin = pin;
-    place->token = *token;
+    *place = *refused;
     (void)pthread_mutex_unlock(&table_lock);
+}
+
+void kw_module_remember_refused_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
+                                    struct kw_secret *pin)
+{
+    remember(module, &(struct refused_pin){.token = *token, .pin = pin});
+}
+
+void kw_module_remember_unanswered_pin(struct kw_module *module, const CK_TOKEN_INFO *token,
+                                       struct kw_secret *pin, unsigned late_refusals)
+{
+    remember(module,
+             &(struct refused_pin){
+                 .token = *token, .pin = pin, .unanswered = true, .late_refusals = late_refusals});
+}
+
+unsigned kw_module_late_refusals(const struct kw_module *module)
+{
+    return kw_guard_late_refusals(module->guard);
 }

@@ -1,7 +1,7 @@
 /* What tokens answer: a table of CK_RV, its name and what it means for us. */
 #include <stdio.h>
 
-#include "internal.h"
+#include "guard.h"
 
 struct answer {
     CK_RV rv;
@@ -84,6 +84,7 @@ static const struct answer answers[] = {
     ANSWER(CKR_FIPS_SELF_TEST_FAILED, KW_RV_OTHER),
     ANSWER(CKR_LIBRARY_LOAD_FAILED, KW_RV_OTHER),
     ANSWER(CKR_FUNCTION_REJECTED, KW_RV_OTHER),
+    {KW_CKR_TIMED_OUT, KW_RV_TIMED_OUT, "no answer in time"},
 };
 
 static const struct answer *find_answer(CK_RV rv)
@@ -115,6 +116,7 @@ bool kw_rv_recoverable(CK_RV rv)
     static const bool recoverable[] = {
         [KW_RV_SESSION_LOST] = true, [KW_RV_LOGIN_LOST] = true,     [KW_RV_HANDLE_STALE] = true,
         [KW_RV_TOKEN_GONE] = true,   [KW_RV_DEVICE_TROUBLE] = true, [KW_RV_NOT_INITIALIZED] = true,
+        [KW_RV_TIMED_OUT] = true, /* connecting fails at once unless the call came back */
     };
     size_t meaning = (size_t)kw_rv_meaning(rv);
     return meaning < KW_COUNT(recoverable) && recoverable[meaning];

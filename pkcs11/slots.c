@@ -49,6 +49,8 @@ bool kw_same_token(const CK_TOKEN_INFO *a, const CK_TOKEN_INFO *b)
 static enum kw_status slots_fail(const struct kw_module *module, CK_RV rv, struct kw_error *err)
 {
     char path[160], name[KW_RV_NAME_SIZE];
+    if (kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
+        return kw_module_no_answer(module, NULL, err);
     const char *text = kw_module_path(module);
     return kw_fail_ck(
         err, KW_TOKEN, rv,
@@ -103,17 +105,21 @@ enum kw_status kw_slots_read(const struct kw_module *module, struct kw_slot **re
             count++;
     }
     free(ids);
+    if (kw_module_is_stuck(module)) {
+        free(slots);
+        return kw_module_no_answer(module, NULL, err);
+    }
     *ret_slots = slots;
     *ret_count = count;
     return KW_OK;
 }
 
-enum kw_status kw_token_list(const char *module_path, const char *init_args,
+enum kw_status kw_token_list(const char *module_path, const char *init_args, unsigned timeout_s,
                              const struct kw_uri *uri, struct kw_token_info **ret_infos,
                              size_t *ret_count, struct kw_error *err)
 {
     struct kw_module *module = NULL;
-    enum kw_status status = kw_module_get(module_path, init_args, &module, err);
+    enum kw_status status = kw_module_get(module_path, init_args, timeout_s, &module, err);
     if (status)
         return status;
     struct kw_slot *slots = NULL;
@@ -219,6 +225,8 @@ enum kw_status kw_slot_find(const struct kw_module *module, const struct kw_uri 
         }
     if (matching == 1)
         *ret_slot = slots[last];
+    else if (kw_module_is_stuck(module))
+        status = kw_module_no_answer(module, NULL, err);
     else
         status = slot_not_found(module, uri, slots, count, matching, err);
     free(slots);

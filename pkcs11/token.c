@@ -15,6 +15,8 @@ enum kw_status kw_token_fail(const struct kw_token *token, CK_RV rv, const char 
                              struct kw_error *err)
 {
     char name[KW_RV_NAME_SIZE];
+    if (kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
+        return kw_module_no_answer(token->module, token->info.label, err);
     return kw_fail_ck(err, KW_TOKEN, rv,
                       "the token \"%s\" failed to %s (%s); see that it is connected and works with "
                       "its vendor's tool, then try again",
@@ -183,6 +185,9 @@ static enum kw_status with_session(struct kw_token *token, bool rw, kw_session_f
                 give_up_anchor(token, &session);
         }
     }
+    /* Whatever became of a call that got no answer. */
+    if (status && kw_module_is_stuck(token->module))
+        status = kw_module_no_answer(token->module, token->info.label, &failure);
     if (status && err)
         *err = failure;
     return status;
@@ -267,6 +272,9 @@ static enum kw_status find_and_connect(struct kw_token *token,
             break;
         wait_after_try(try);
     }
+    if (kw_module_is_stuck(token->module))
+        (void)kw_module_no_answer(token->module, token->info.label[0] ? token->info.label : NULL,
+                                  &failure);
     if (err)
         *err = failure;
     return failure.status;
@@ -283,7 +291,8 @@ enum kw_status kw_token_open(struct kw_crypto *crypto, const struct kw_token_opt
     enum kw_status status = token_new(crypto, options, &token, err);
     if (status)
         return status;
-    status = kw_module_get(options->module, options->init_args, &token->module, err);
+    status =
+        kw_module_get(options->module, options->init_args, options->timeout_s, &token->module, err);
     if (status) {
         kw_token_free(token);
         return status;

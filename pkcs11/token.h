@@ -4,7 +4,14 @@
  * A kw_token may be shared by threads. It logs in once, keeps a bounded pool of
  * sessions, and finds its way back after a lost session or login: reopen, log
  * in again, find the key again by id, check its modulus. Handles never leave
- * this floor. Modules are loaded once per process and shared. */
+ * this floor. Modules are loaded once per process and shared, at most 8 of them.
+ *
+ * Each call into a module has a deadline. One that gets no answer fails with
+ * KW_TOKEN, and so does every further one at once, until the module has answered
+ * it after all; then the token comes back like one that was lost. A thread that
+ * hangs in a module can't be ended: a program that ends nevertheless should do so
+ * by _exit where kw_any_module_is_stuck, as exit() runs what the module has
+ * registered, which may wait for that thread. */
 #ifndef KW_TOKEN_H
 #define KW_TOKEN_H
 
@@ -60,10 +67,10 @@ struct kw_token_info {
 };
 
 /* Every token that the module shows now and `uri` (NULL: any) matches, without
- * logging in. The caller frees *ret_infos with free(). */
-enum kw_status kw_token_list(const char *module, const char *init_args, const struct kw_uri *uri,
-                             struct kw_token_info **ret_infos, size_t *ret_count,
-                             struct kw_error *err);
+ * logging in. timeout_s as in kw_token_options. The caller frees *ret_infos with free(). */
+enum kw_status kw_token_list(const char *module, const char *init_args, unsigned timeout_s,
+                             const struct kw_uri *uri, struct kw_token_info **ret_infos,
+                             size_t *ret_count, struct kw_error *err);
 
 /* Called at most once per token and login, and again only after a login was
  * lost; gives the PIN that the token then owns. KW_PIN_MISSING where there is
@@ -76,6 +83,7 @@ struct kw_token_options {
     const char *init_args;    /* or NULL */
     const struct kw_uri *uri; /* the token to match, or NULL where the module has only one */
     size_t max_sessions;      /* 0: 8. Threads over that wait for a session */
+    unsigned timeout_s;       /* for each call into the module, 1 to 3600; 0: 30 */
     kw_pin_fn pin;
     void *pin_context;
 };
@@ -90,6 +98,9 @@ const struct kw_token_info *kw_token_info(const struct kw_token *token);
 /* Whether what the URI says of a token, if anything, is true of this one, and
  * its module, if it names one, is this one's. */
 bool kw_token_answers_to(const struct kw_token *token, const struct kw_uri *uri);
+
+/* Whether a call into some module has not come back. */
+bool kw_any_module_is_stuck(void);
 
 /* ---- making a token for trials: init.c, quirks.c ---- */
 

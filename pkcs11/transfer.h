@@ -20,10 +20,7 @@ extern const struct kw_transfer_way kw_transfer_ways[KW_TRANSFER_WAYS];
 struct kw_transfer_mechanism {
     CK_MECHANISM mechanism;
     CK_RSA_PKCS_OAEP_PARAMS oaep;
-    struct {
-        CK_ULONG aes_bits;
-        CK_RSA_PKCS_OAEP_PARAMS *oaep;
-    } whole; /* CK_RSA_AES_KEY_WRAP_PARAMS, which not every header has */
+    struct kw_rsa_aes_params whole;
 };
 void kw_transfer_mechanism_init(struct kw_transfer_mechanism *mechanism, CK_MECHANISM_TYPE type);
 

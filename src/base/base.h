@@ -5,6 +5,7 @@
 #ifndef KW_BASE_H
 #define KW_BASE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -175,6 +176,12 @@ uint64_t kw_now_ms(void);
 #define KW_TIMESTAMP_SIZE 21
 void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);
 
+/* ---- threads: thread.c ---- */
+
+/* A thread that takes no signals: those are for the program's own threads. */
+enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
+                               struct kw_error *err);
+
 /* ---- JSON: json.c ---- */
 
 struct kw_json_limits {
@@ -202,6 +209,7 @@ struct kw_config_token { /* [token NAME] */
     char *init_args;  /* handed to C_Initialize as it is, for the modules that want it (NSS) */
     char *pin_source; /* file:PATH, fd:N, env:NAME, credential:NAME or prompt */
     long sessions;    /* at most so many at a time */
+    long timeout_s;   /* for each call into the module */
 };
 struct kw_config_key { /* [key VERSION] */
     char *version;

@@ -32,6 +32,8 @@ static const struct setting settings[] = {
     {IN_TOKEN, "pin-source", AS_PIN_SOURCE, IN_TOKEN_AT(pin_source),
      "file:PATH, an absolute path, fd:N, env:NAME, credential:NAME or prompt", 0, 0},
     {IN_TOKEN, "sessions", AS_NUMBER, IN_TOKEN_AT(sessions), "a number from 1 to 1024", 1, 1024},
+    {IN_TOKEN, "timeout", AS_NUMBER, IN_TOKEN_AT(timeout_s), "a number of seconds from 1 to 3600",
+     1, 3600},
     {IN_KEY, "uri", AS_URI, offsetof(struct kw_config_key, uri), EXPECTS_URI, 0, 0},
     {IN_KEYS, "retention-days", AS_NUMBER, offsetof(struct kw_config, life.retention_days),
      "a number from 1 to 3650", 1, 3650},

@@ -419,5 +419,11 @@ int main(int argc, char **argv)
         return finish_output(&err) ? print_error(&err) : 0;
     }
     arguments.command = command->name;
-    return command->run(&arguments, argv);
+    int exit_code = command->run(&arguments, argv);
+    /* What the module does at exit() could wait for the thread that hangs in it. */
+    if (kw_any_module_is_stuck()) {
+        (void)fflush(NULL);
+        _exit(exit_code);
+    }
+    return exit_code;
 }

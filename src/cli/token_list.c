@@ -56,12 +56,13 @@ struct listing {
 };
 
 static enum kw_status list_module(struct listing *listing, const char *module,
-                                  const char *init_args, struct kw_error *err)
+                                  const char *init_args, unsigned timeout_s, struct kw_error *err)
 {
     struct kw_token_info *tokens = NULL;
     size_t count = 0;
     char shown[SHOWN_TEXT];
-    enum kw_status status = kw_token_list(module, init_args, listing->uri, &tokens, &count, err);
+    enum kw_status status =
+        kw_token_list(module, init_args, timeout_s, listing->uri, &tokens, &count, err);
     if (status)
         return status;
     listing->modules++;
@@ -86,13 +87,16 @@ static bool same_text(const char *a, const char *b)
 struct configured {
     const char *module;
     const char *init_args;
+    unsigned timeout_s;
     struct kw_uri *uri;
 };
 
 static enum kw_status read_configured(const struct kw_config_token *token,
                                       struct configured *ret_configured, struct kw_error *err)
 {
-    struct configured configured = {.module = token->module, .init_args = token->init_args};
+    struct configured configured = {.module = token->module,
+                                    .init_args = token->init_args,
+                                    .timeout_s = (unsigned)token->timeout_s};
     enum kw_status status = token->uri ? kw_uri_parse(token->uri, &configured.uri, err) : KW_OK;
     if (status)
         return status;
@@ -122,7 +126,7 @@ static enum kw_status list_configured(struct listing *listing, const struct kw_c
         count++;
         listing->uri = name ? here->uri : NULL;
         if (here->module && !again)
-            status = list_module(listing, here->module, here->init_args, err);
+            status = list_module(listing, here->module, here->init_args, here->timeout_s, err);
     }
     for (size_t i = 0; i < count; i++)
         kw_uri_free(seen[i].uri);
@@ -136,9 +140,9 @@ static enum kw_status list_named(struct listing *listing, const struct arguments
     char shown[SHOWN_TEXT];
     const char *token = arguments->token;
     if (arguments->module)
-        return list_module(listing, arguments->module, NULL, err);
+        return list_module(listing, arguments->module, NULL, 0, err);
     if (listing->uri && kw_uri_module(listing->uri))
-        return list_module(listing, kw_uri_module(listing->uri), NULL, err);
+        return list_module(listing, kw_uri_module(listing->uri), NULL, 0, err);
     bool by_name = token && !listing->uri;
     if (by_name && !kw_config_find_token(config, token))
         return kw_fail(err, KW_CONFIG, "no [token %s] is configured", show(token, shown));

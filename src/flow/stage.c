@@ -1,6 +1,4 @@
 /* stage: the calls that every stage answers. */
-#include <signal.h>
-
 #include "flow/stage.h"
 
 enum kw_status kw_stage_feed(struct kw_stage *stage, uint8_t *data, size_t len,
@@ -32,23 +30,4 @@ void kw_stage_free(struct kw_stage *stage)
 {
     if (stage)
         stage->ops->free(stage);
-}
-
-enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
-                               struct kw_error *err)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    int code = pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (code != 0)
-        return kw_fail_errno(err, KW_FAULT, code, "signals can't be blocked for a new thread");
-    code = pthread_create(ret_thread, NULL, run, argument);
-    int restored = pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (code == 0)
-        code = restored; /* can't fail: the call before it did not */
-    if (code != 0)
-        return kw_fail_errno(err, KW_NO_MEMORY, code,
-                             "a thread can't be started; allow more of them, or use --jobs 1");
-    return KW_OK;
 }

@@ -91,10 +91,6 @@ enum kw_status kw_source_finish(struct kw_source *source, uint8_t sha256[KW_SHA2
  * garbage at the start pass with a probability of 2^-18. */
 bool kw_is_known_content(const uint8_t *head, size_t len);
 
-/* A thread that takes no signals: those are for the program's own threads. */
-enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
-                               struct kw_error *err);
-
 /* Keeps to named temporary files, as on a filesystem without O_TMPFILE. */
 void kw_outdir_avoid_tmpfile(struct kw_outdir *outdir);
 bool kw_outdir_has_tmpfile(const struct kw_outdir *outdir);

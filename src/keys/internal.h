@@ -16,6 +16,7 @@ struct token_choice {
     const char *init_args;
     const char *pin_source;
     size_t sessions;
+    unsigned timeout_s;
 };
 
 struct kept_data_key {

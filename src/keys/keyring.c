@@ -51,6 +51,7 @@ static enum kw_status choose_token(struct token_choice *choice, const struct kw_
             choice->pin_source = configured->pin_source;
         choice->init_args = configured->init_args;
         choice->sessions = (size_t)configured->sessions;
+        choice->timeout_s = (unsigned)configured->timeout_s;
     }
     if ((uri || configured) && !choice->module)
         return kw_fail(err, KW_CONFIG,
@@ -155,6 +156,7 @@ enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *e
             .init_args = choice->init_args,
             .uri = choice->uri,
             .max_sessions = choice->sessions,
+            .timeout_s = choice->timeout_s,
             .pin = kw_keyring_pin,
             .pin_context = keyring,
         };

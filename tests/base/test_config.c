@@ -122,7 +122,7 @@ static void faults_name_their_line(void **state)
         {"[run]\njob = 4\n", "x.conf:2: the setting \"job\" is unknown"},
         {"[run]\nJobs = 4\n", "x.conf:2: the setting \"Jobs\" is unknown"},
         {"[run]\nfips = yes\n", "x.conf:2: the setting \"fips\" is unknown"},
-        {"[keys x]\n", "x.conf:1: [keys], [run] and [crypto] have no name"},
+        {"[keys x]\n", "x.conf:1: [keys], [run], [audit] and [crypto] have no name"},
         {"[Keys]\n", "x.conf:1: the section is unknown"},
         {"[keys]\nuri = pkcs11:a\n", "x.conf:2: the setting \"uri\" is unknown"},
         {"[keys]\njobs = 1\n", "x.conf:2: the setting \"jobs\" is unknown"},

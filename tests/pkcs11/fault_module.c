@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fault_module.h"
 
@@ -12,11 +13,35 @@ static struct kw_fault fault;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST list;
-static __thread CK_MECHANISM_TYPE mechanism;
+
+/* Of the operation in a session. Which thread calls says nothing. */
+static struct operation {
+    CK_SESSION_HANDLE session;
+    CK_MECHANISM_TYPE mechanism;
+} operations[64];
+static size_t next_operation;
 
 struct kw_fault *kw_fault_control(void)
 {
     return &fault;
+}
+
+static void hang_if(const char *name)
+{
+    const char *here = atomic_load(&fault.hang), *always = getenv("KW_FAULT_HANG");
+    if (always && strcmp(always, name) == 0)
+        for (;;)
+            (void)pause();
+    if (!here || strcmp(here, name) != 0)
+        return;
+    unsigned number = atomic_fetch_add(&fault.to_hang, 1) + 1, at = atomic_load(&fault.hang_at);
+    if (at && at != number)
+        return;
+    atomic_fetch_add(&fault.hanging, 1);
+    atomic_fetch_add(&fault.hung, 1);
+    while (!atomic_load(&fault.released))
+        (void)usleep(1000);
+    atomic_fetch_sub(&fault.hanging, 1);
 }
 
 /* Whether this call is one that fails. */
@@ -39,6 +64,7 @@ static bool count_call(void)
 
 static CK_RV initialize(void *args)
 {
+    hang_if("C_Initialize");
     fault.initializes++;
     return real->C_Initialize(args);
 }
@@ -53,6 +79,7 @@ static void replace(unsigned char field[32], const char *text)
 
 static CK_RV get_info(CK_INFO *info)
 {
+    hang_if("C_GetInfo");
     CK_RV rv = fault.no_info ? CKR_FUNCTION_FAILED : real->C_GetInfo(info);
     replace(info->manufacturerID, fault.manufacturer);
     replace(info->libraryDescription, fault.description);
@@ -61,6 +88,7 @@ static CK_RV get_info(CK_INFO *info)
 
 static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *count)
 {
+    hang_if("C_GetSlotList");
     if (fault.no_tokens || (fault.blind_starts && fault.initializes <= fault.blind_starts)) {
         *count = 0;
         return CKR_OK;
@@ -70,6 +98,7 @@ static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *c
 
 static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
+    hang_if("C_GetTokenInfo");
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     info->flags = (info->flags | fault.set_flags) & ~fault.clear_flags;
     return rv;
@@ -77,6 +106,7 @@ static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 
 static CK_RV init_token(CK_SLOT_ID slot, unsigned char *pin, CK_ULONG len, unsigned char *label)
 {
+    hang_if("C_InitToken");
     fault.init_tokens++;
     return fault.init_token_answer ? fault.init_token_answer
                                    : real->C_InitToken(slot, pin, len, label);
@@ -84,6 +114,7 @@ static CK_RV init_token(CK_SLOT_ID slot, unsigned char *pin, CK_ULONG len, unsig
 
 static CK_RV init_pin(CK_SESSION_HANDLE session, unsigned char *pin, CK_ULONG len)
 {
+    hang_if("C_InitPIN");
     return fault.init_pin_answer ? fault.init_pin_answer : real->C_InitPIN(session, pin, len);
 }
 
@@ -106,6 +137,7 @@ static CK_RV open_any_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application
 static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
                           CK_SESSION_HANDLE *session)
 {
+    hang_if("C_OpenSession");
     COUNTED(open_any_session(slot, flags, application, notify, session));
 }
 
@@ -121,16 +153,19 @@ static CK_RV close_any_session(CK_SESSION_HANDLE session)
 
 static CK_RV close_session(CK_SESSION_HANDLE session)
 {
+    hang_if("C_CloseSession");
     COUNTED(close_any_session(session));
 }
 
 static CK_RV get_session_info(CK_SESSION_HANDLE session, CK_SESSION_INFO *info)
 {
+    hang_if("C_GetSessionInfo");
     COUNTED(real->C_GetSessionInfo(session, info));
 }
 
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len)
 {
+    hang_if("C_Login");
     pthread_mutex_lock(&lock);
     fault.logins++;
     fault.last_user = user;
@@ -152,6 +187,7 @@ static bool asks_for_value(const CK_ATTRIBUTE *attributes, CK_ULONG count)
 static CK_RV get_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
                                  CK_ATTRIBUTE *attributes, CK_ULONG count)
 {
+    hang_if("C_GetAttributeValue");
     if (fault.one_attribute_only && count > 1)
         return CKR_GENERAL_ERROR;
     if (fault.hide_values && asks_for_value(attributes, count))
@@ -169,6 +205,7 @@ static bool is_data(const CK_ATTRIBUTE *attributes, CK_ULONG count)
 
 static CK_RV find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count)
 {
+    hang_if("C_FindObjectsInit");
     if (fault.data_search_answer && is_data(attributes, count))
         return fault.data_search_answer;
     COUNTED(real->C_FindObjectsInit(session, attributes, count));
@@ -177,17 +214,20 @@ static CK_RV find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attribut
 static CK_RV find_objects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max,
                           CK_ULONG *count)
 {
+    hang_if("C_FindObjects");
     COUNTED(real->C_FindObjects(session, objects, max, count));
 }
 
 static CK_RV find_objects_final(CK_SESSION_HANDLE session)
 {
+    hang_if("C_FindObjectsFinal");
     COUNTED(real->C_FindObjectsFinal(session));
 }
 
 static CK_RV create_object(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count,
                            CK_OBJECT_HANDLE *object)
 {
+    hang_if("C_CreateObject");
     if ((fault.refuse_data || getenv("KW_FAULT_REFUSE_DATA")) && is_data(attributes, count))
         return CKR_ATTRIBUTE_VALUE_INVALID;
     COUNTED(real->C_CreateObject(session, attributes, count, object));
@@ -195,12 +235,14 @@ static CK_RV create_object(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, 
 
 static CK_RV destroy_object(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 {
+    hang_if("C_DestroyObject");
     COUNTED(real->C_DestroyObject(session, object));
 }
 
 static CK_RV set_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
                                  CK_ATTRIBUTE *attributes, CK_ULONG count)
 {
+    hang_if("C_SetAttributeValue");
     CK_OBJECT_CLASS class = CKO_DATA;
     CK_ATTRIBUTE attribute = {CKA_CLASS, &class, sizeof(class)};
     if (fault.no_change_of && real->C_GetAttributeValue(session, object, &attribute, 1) == CKR_OK &&
@@ -215,6 +257,7 @@ static CK_RV generate_key_pair(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_
                                CK_ULONG public_count, CK_ATTRIBUTE *private, CK_ULONG private_count,
                                CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key)
 {
+    hang_if("C_GenerateKeyPair");
     CK_ULONG kept = 0;
     if (fault.generate_answer)
         return fault.generate_answer;
@@ -225,9 +268,36 @@ static CK_RV generate_key_pair(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_
                                     private, private_count, public_key, private_key));
 }
 
+static void note_operation(CK_SESSION_HANDLE session, CK_MECHANISM_TYPE mechanism)
+{
+    pthread_mutex_lock(&lock);
+    size_t i = 0;
+    while (i < next_operation && operations[i].session != session)
+        i++;
+    if (i == sizeof(operations) / sizeof(operations[0]))
+        i = 0;
+    if (i == next_operation)
+        next_operation++;
+    operations[i] = (struct operation){session, mechanism};
+    pthread_mutex_unlock(&lock);
+}
+
+static bool is_raw(CK_SESSION_HANDLE session)
+{
+    pthread_mutex_lock(&lock);
+    bool raw = false;
+    for (size_t i = 0; i < next_operation; i++)
+        if (operations[i].session == session)
+            raw = operations[i].mechanism == CKM_RSA_X_509;
+    pthread_mutex_unlock(&lock);
+    return raw;
+}
+
 static CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJECT_HANDLE key)
 {
-    mechanism = wanted->mechanism;
+    hang_if("C_DecryptInit");
+    CK_MECHANISM_TYPE mechanism = wanted->mechanism;
+    note_operation(session, mechanism);
     pthread_mutex_lock(&lock);
     fault.raw_inits += mechanism == CKM_RSA_X_509;
     fault.oaep_inits += mechanism == CKM_RSA_PKCS_OAEP;
@@ -253,11 +323,12 @@ static CK_RV injected_decrypt_answer(void)
 static CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_len,
                      unsigned char *out, CK_ULONG *out_len)
 {
+    hang_if("C_Decrypt");
     CK_RV rv = injected_decrypt_answer();
     if (rv)
         return rv;
     rv = real->C_Decrypt(session, in, in_len, out, out_len);
-    if (rv != CKR_OK || mechanism != CKM_RSA_X_509 || !fault.strip_zeros)
+    if (rv != CKR_OK || !fault.strip_zeros || !is_raw(session))
         return rv;
     CK_ULONG zeros = 0;
     while (zeros < *out_len && out[zeros] == 0)
@@ -268,8 +339,30 @@ static CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_l
     return CKR_OK;
 }
 
+/* ---- only to block in them ---- */
+
+static CK_RV finalize(void *reserved)
+{
+    fault.finalizes++;
+    hang_if("C_Finalize");
+    return real->C_Finalize(reserved);
+}
+
+static CK_RV get_slot_info(CK_SLOT_ID slot, CK_SLOT_INFO *info)
+{
+    hang_if("C_GetSlotInfo");
+    return real->C_GetSlotInfo(slot, info);
+}
+
+static CK_RV logout(CK_SESSION_HANDLE session)
+{
+    hang_if("C_Logout");
+    return real->C_Logout(session);
+}
+
 static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJECT_HANDLE key)
 {
+    hang_if("C_SignInit");
     if (fault.sign_nothing || (fault.only_sign_info && wanted->mechanism != CKM_RSA_PKCS))
         return CKR_MECHANISM_INVALID;
     COUNTED(real->C_SignInit(session, wanted, key));
@@ -278,11 +371,34 @@ static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJEC
 static CK_RV sign(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_len, unsigned char *out,
                   CK_ULONG *out_len)
 {
+    hang_if("C_Sign");
     if (!fault.wrong_signatures)
         COUNTED(real->C_Sign(session, in, in_len, out, out_len));
     CK_RV rv = real->C_Sign(session, in, in_len, out, out_len);
     out[0] ^= 1;
     return rv;
+}
+
+static CK_RV generate_key(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_ATTRIBUTE *attributes,
+                          CK_ULONG count, CK_OBJECT_HANDLE *key)
+{
+    hang_if("C_GenerateKey");
+    return real->C_GenerateKey(session, how, attributes, count, key);
+}
+
+static CK_RV wrap_key(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_OBJECT_HANDLE with,
+                      CK_OBJECT_HANDLE key, unsigned char *out, CK_ULONG *out_len)
+{
+    hang_if("C_WrapKey");
+    return real->C_WrapKey(session, how, with, key, out, out_len);
+}
+
+static CK_RV unwrap_key(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_OBJECT_HANDLE with,
+                        unsigned char *in, CK_ULONG in_len, CK_ATTRIBUTE *attributes,
+                        CK_ULONG count, CK_OBJECT_HANDLE *key)
+{
+    hang_if("C_UnwrapKey");
+    return real->C_UnwrapKey(session, how, with, in, in_len, attributes, count, key);
 }
 
 static CK_RV load_real(void)
@@ -304,6 +420,14 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
         return rv;
     list = *real;
     list.C_Initialize = initialize;
+    list.C_Finalize = finalize;
+    list.C_GetSlotInfo = get_slot_info;
+    list.C_Logout = logout;
+    list.C_SignInit = sign_init;
+    list.C_Sign = sign;
+    list.C_GenerateKey = generate_key;
+    list.C_WrapKey = wrap_key;
+    list.C_UnwrapKey = unwrap_key;
     list.C_GetInfo = get_info;
     list.C_GetSlotList = get_slot_list;
     list.C_GetTokenInfo = get_token_info;

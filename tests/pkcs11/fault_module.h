@@ -2,6 +2,7 @@
 #ifndef KW_FAULT_MODULE_H
 #define KW_FAULT_MODULE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include <p11-kit/pkcs11.h>
@@ -44,6 +45,15 @@ struct kw_fault {
     bool wrong_signatures;
     bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
+    /* The function of this name, "C_Decrypt", blocks until it is released; so too the one that
+     * KW_FAULT_HANG in the environment names, for ever. */
+    const char *_Atomic hang;
+    atomic_uint hang_at;  /* its call of this number, from 1; 0: each */
+    atomic_bool released; /* those that block go on */
+    atomic_uint hanging;  /* so many block now */
+    atomic_uint hung;     /* so many did in all */
+    atomic_uint to_hang;  /* calls of that function */
+
     /* What was seen. */
     unsigned logins;
     bool last_pin_was_null;
@@ -57,6 +67,7 @@ struct kw_fault {
     unsigned rw_opens;
     unsigned closes;
     unsigned initializes;
+    unsigned finalizes;
     unsigned init_tokens;
     unsigned calls;
 };

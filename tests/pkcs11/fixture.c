@@ -452,12 +452,18 @@ const char *hsm_fault_path(void)
     return KW_TEST_FAULT_MODULE;
 }
 
-struct kw_fault *hsm_fault(void)
+void *hsm_fault_symbol(const char *name)
 {
     void *library = dlopen(hsm_fault_path(), RTLD_NOW | RTLD_LOCAL);
     assert_non_null(library);
-    void *symbol = dlsym(library, "kw_fault_control");
+    void *symbol = dlsym(library, name);
     assert_non_null(symbol);
+    return symbol;
+}
+
+struct kw_fault *hsm_fault(void)
+{
+    void *symbol = hsm_fault_symbol("kw_fault_control");
     kw_fault_control_fn control;
     memcpy(&control, &symbol, sizeof(control));
     struct kw_fault *fault = control();

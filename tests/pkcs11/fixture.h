@@ -109,5 +109,6 @@ void hsm_assert_unwraps(struct kw_token *token, const struct kw_token_key *key,
 /* The module with faults over the fixture's module; its switches, all off. */
 struct kw_fault *hsm_fault(void);
 const char *hsm_fault_path(void);
+void *hsm_fault_symbol(const char *name);
 
 #endif

@@ -51,7 +51,7 @@ static size_t count_initialised(void)
 {
     struct kw_token_info *infos = NULL;
     size_t count = 0, found = 0;
-    assert_int_equal(kw_token_list(hsm.module, NULL, NULL, &infos, &count, NULL), KW_OK);
+    assert_int_equal(kw_token_list(hsm.module, NULL, 0, NULL, &infos, &count, NULL), KW_OK);
     for (size_t i = 0; i < count; i++)
         found += infos[i].initialized;
     free(infos);

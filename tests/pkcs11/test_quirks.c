@@ -135,7 +135,7 @@ static void no_info_is_no_quirk(void **state)
     struct kw_fault *fault = hsm_fault();
     fault->no_info = true;
     struct kw_module *module = NULL;
-    assert_int_equal(kw_module_get(hsm_fault_path(), NULL, &module, NULL), KW_OK);
+    assert_int_equal(kw_module_get(hsm_fault_path(), NULL, 0, &module, NULL), KW_OK);
     assert_null(kw_module_quirks(module)->name);
     kw_module_put(module);
 }

@@ -43,7 +43,7 @@ static void list_of_tokens(void **state)
     HSM_NEEDED();
     struct kw_token_info *infos = NULL;
     size_t count = 0, twins = 0, own = 0;
-    assert_int_equal(kw_token_list(hsm.module, NULL, NULL, &infos, &count, NULL), KW_OK);
+    assert_int_equal(kw_token_list(hsm.module, NULL, 0, NULL, &infos, &count, NULL), KW_OK);
     assert_true(count >= 1);
     for (size_t i = 0; i < count; i++) {
         twins += strcmp(infos[i].label, "twin") == 0;
@@ -132,7 +132,7 @@ static void modules_that_are_none(void **state)
     assert_int_equal(unlink(path), 0);
     struct kw_token_info *infos = NULL;
     size_t count = 0;
-    assert_int_equal(kw_token_list("/nowhere/libnone.so", NULL, NULL, &infos, &count, NULL),
+    assert_int_equal(kw_token_list("/nowhere/libnone.so", NULL, 0, NULL, &infos, &count, NULL),
                      KW_MODULE);
     assert_null(infos);
 }
@@ -158,10 +158,10 @@ static void arguments_that_the_module_refuses(void **state)
     struct kw_token_info *infos = NULL;
     size_t count = 0;
     struct kw_error err = {.status = KW_OK};
-    assert_int_equal(kw_token_list(hsm.module, "a=b", NULL, &infos, &count, &err), KW_MODULE);
+    assert_int_equal(kw_token_list(hsm.module, "a=b", 0, NULL, &infos, &count, &err), KW_MODULE);
     has_words(&err, "CKR_ARGUMENTS_BAD");
     struct kw_token *token = hsm_open(0);
-    assert_int_equal(kw_token_list(hsm.module, "a=b", NULL, &infos, &count, &err), KW_MODULE);
+    assert_int_equal(kw_token_list(hsm.module, "a=b", 0, NULL, &infos, &count, &err), KW_MODULE);
     has_words(&err, "other init-args");
     kw_token_free(token);
 }

@@ -1,0 +1,348 @@
+/* The threads of a guard, deadlines, and what is done about a call that hangs.
+ *
+ * A call that got no answer in time is left to its thread, and so are its copies of the arguments:
+ * the module may still write to them. As long as it has not come back, no other call is made, as
+ * the module may hold locks, or know sessions, that are in between. If it never comes back, its
+ * thread and its memory stay as long as the process. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "guard.h"
+
+#define DEFAULT_TIMEOUT_MS 30000
+/* Sessions that are to be closed when the module is back; more than that are left open. */
+#define UNCLOSED_MAX 64
+
+struct call {
+    enum kw_call which;
+    struct kw_call_copy copy;
+    CK_RV rv;
+    bool done;
+    bool abandoned; /* the thread frees it */
+};
+
+/* Its thread has one call after the other, and waits in between. */
+struct worker {
+    struct worker *next;
+    struct kw_guard *guard;
+    pthread_t thread;
+    pthread_cond_t given; /* `call` or `quit` */
+    pthread_cond_t answered;
+    struct call *call;
+    bool quit;
+};
+
+struct kw_guard {
+    size_t number;
+    const CK_FUNCTION_LIST *real;
+    CK_FUNCTION_LIST list;
+
+    pthread_mutex_t lock; /* guards what follows; never held while the module works */
+    struct worker *idle;
+    unsigned timeout_ms;
+    unsigned hung;
+    unsigned waited_ms; /* for the last one that hung */
+    unsigned late_refusals;
+    CK_SESSION_HANDLE unclosed[UNCLOSED_MAX];
+    size_t unclosed_count;
+};
+
+/* Written under kw_module_get's lock; a guard's functions are called only while it is there. */
+static struct kw_guard *guards[KW_GUARDS];
+
+/* ---- calls ---- */
+
+static struct call *call_new(enum kw_call which, const struct kw_call_args *args)
+{
+    struct call *call = calloc(1, sizeof(*call));
+    if (!call || !kw_call_copy_init(&call->copy, &kw_call_kinds[which], args)) {
+        free(call);
+        return NULL;
+    }
+    call->which = which;
+    return call;
+}
+
+static void call_free(struct call *call)
+{
+    kw_call_copy_cleanup(&call->copy);
+    free(call);
+}
+
+/* Under the lock. */
+static void close_later(struct kw_guard *guard, CK_SESSION_HANDLE session)
+{
+    if (guard->unclosed_count < UNCLOSED_MAX)
+        guard->unclosed[guard->unclosed_count++] = session;
+}
+
+/* The answer came after all, and nobody waits for it. Under the lock. */
+static void note_late_answer(struct kw_guard *guard, const struct call *call)
+{
+    bool ok = call->rv == CKR_OK;
+    if (call->which == KW_CALL_OPEN_SESSION && ok)
+        close_later(guard, *call->copy.args.results[0]);
+    if (call->which == KW_CALL_LOGIN && !ok && call->rv != CKR_USER_ALREADY_LOGGED_IN)
+        guard->late_refusals++;
+    if (call->which == KW_CALL_FINALIZE && ok)
+        guard->unclosed_count = 0;
+}
+
+/* Under the lock, which is let go of while the module works. */
+static void come_back(struct kw_guard *guard, const struct call *call)
+{
+    note_late_answer(guard, call);
+    while (guard->hung == 1 && guard->unclosed_count > 0) {
+        CK_SESSION_HANDLE session = guard->unclosed[--guard->unclosed_count];
+        (void)pthread_mutex_unlock(&guard->lock);
+        (void)guard->real->C_CloseSession(session);
+        (void)pthread_mutex_lock(&guard->lock);
+    }
+    guard->hung--;
+}
+
+/* ---- threads ---- */
+
+static void worker_free(struct worker *worker)
+{
+    (void)pthread_cond_destroy(&worker->given);
+    (void)pthread_cond_destroy(&worker->answered);
+    free(worker);
+}
+
+/* Under the lock. False: its caller gave up, so the thread was detached and is to end. */
+static bool do_call(struct worker *worker)
+{
+    struct kw_guard *guard = worker->guard;
+    struct call *call = worker->call;
+    worker->call = NULL;
+    (void)pthread_mutex_unlock(&guard->lock);
+    call->rv = kw_call_kinds[call->which].run(guard->real, &call->copy.args);
+    (void)pthread_mutex_lock(&guard->lock);
+    if (call->abandoned) {
+        come_back(guard, call);
+        call_free(call);
+        return false;
+    }
+    call->done = true;
+    (void)pthread_cond_signal(&worker->answered);
+    return true;
+}
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    struct kw_guard *guard = worker->guard;
+    bool belongs = true;
+    (void)pthread_mutex_lock(&guard->lock);
+    while (belongs && !worker->quit) {
+        if (worker->call)
+            belongs = do_call(worker);
+        else
+            (void)pthread_cond_wait(&worker->given, &guard->lock);
+    }
+    (void)pthread_mutex_unlock(&guard->lock);
+    if (!belongs)
+        worker_free(worker);
+    return NULL;
+}
+
+/* NULL where there is no memory, or there are too many threads. */
+static struct worker *worker_new(struct kw_guard *guard)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    pthread_condattr_t monotonic;
+    if (!worker || pthread_condattr_init(&monotonic) != 0) {
+        free(worker);
+        return NULL;
+    }
+    worker->guard = guard;
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* Linux has this clock */
+    (void)pthread_cond_init(&worker->given, NULL);                /* nor can these fail there */
+    (void)pthread_cond_init(&worker->answered, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    if (kw_thread_start(&worker->thread, work, worker, NULL) != KW_OK) {
+        worker_free(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+/* ---- handing a call over ---- */
+
+static struct timespec deadline_in(unsigned timeout_ms)
+{
+    struct timespec deadline = {.tv_sec = 0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += timeout_ms / 1000;
+    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
+    if (deadline.tv_nsec >= 1000000000L) {
+        deadline.tv_sec++;
+        deadline.tv_nsec -= 1000000000L;
+    }
+    return deadline;
+}
+
+/* Under the lock. */
+static CK_RV wait_for(struct worker *worker, struct call *call, unsigned timeout_ms)
+{
+    struct kw_guard *guard = worker->guard;
+    const struct timespec deadline = deadline_in(timeout_ms);
+    worker->call = call;
+    (void)pthread_cond_signal(&worker->given);
+    int code = 0;
+    while (!call->done && code != ETIMEDOUT)
+        code = pthread_cond_timedwait(&worker->answered, &guard->lock, &deadline);
+    if (call->done) {
+        worker->next = guard->idle;
+        guard->idle = worker;
+        return call->rv;
+    }
+    call->abandoned = true;
+    guard->hung++;
+    guard->waited_ms = timeout_ms;
+    (void)pthread_detach(worker->thread);
+    return KW_CKR_TIMED_OUT;
+}
+
+/* Under the lock. */
+static CK_RV hand_over(struct kw_guard *guard, struct call *call)
+{
+    if (guard->hung > 0 && call->which == KW_CALL_CLOSE_SESSION)
+        close_later(guard, call->copy.args.numbers[0]);
+    if (guard->hung > 0)
+        return KW_CKR_TIMED_OUT;
+    struct worker *worker = guard->idle;
+    if (worker)
+        guard->idle = worker->next;
+    else
+        worker = worker_new(guard);
+    if (!worker)
+        return CKR_HOST_MEMORY;
+    return wait_for(worker, call, guard->timeout_ms * kw_call_kinds[call->which].patience);
+}
+
+CK_RV kw_guard_call(size_t number, enum kw_call which, const struct kw_call_args *args)
+{
+    struct kw_guard *guard = guards[number];
+    struct call *call = call_new(which, args);
+    if (!call)
+        return CKR_HOST_MEMORY;
+    (void)pthread_mutex_lock(&guard->lock);
+    CK_RV rv = hand_over(guard, call);
+    bool abandoned = call->abandoned;
+    (void)pthread_mutex_unlock(&guard->lock);
+    if (abandoned)
+        return rv;
+    if (rv != KW_CKR_TIMED_OUT)
+        kw_call_copy_back(&call->copy, &kw_call_kinds[which], args);
+    call_free(call);
+    return rv;
+}
+
+/* ---- the guard ---- */
+
+/* Only the thread that forked is in the child. */
+static void start_anew_in_child(void)
+{
+    for (size_t i = 0; i < KW_GUARDS; i++) {
+        if (!guards[i])
+            continue;
+        (void)pthread_mutex_init(&guards[i]->lock, NULL);
+        guards[i]->idle = NULL;
+        guards[i]->hung = 0;
+        guards[i]->unclosed_count = 0;
+    }
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, start_anew_in_child); /* without memory children can't call */
+}
+
+enum kw_status kw_guard_new(const CK_FUNCTION_LIST *real, struct kw_guard **ret_guard,
+                            struct kw_error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    size_t number = 0;
+    while (number < KW_GUARDS && guards[number])
+        number++;
+    if (number == KW_GUARDS)
+        return kw_fail(
+            err, KW_MODULE,
+            "this process uses %d PKCS#11 modules already; reach the others from another "
+            "one",
+            KW_GUARDS);
+    struct kw_guard *guard = calloc(1, sizeof(*guard));
+    if (!guard || pthread_mutex_init(&guard->lock, NULL) != 0) {
+        free(guard);
+        return kw_fail_memory(err);
+    }
+    (void)pthread_once(&once, watch_forks);
+    guard->number = number;
+    guard->real = real;
+    guard->timeout_ms = DEFAULT_TIMEOUT_MS;
+    kw_guard_fill_list(number, real, &guard->list);
+    guards[number] = guard;
+    *ret_guard = guard;
+    return KW_OK;
+}
+
+void kw_guard_free(struct kw_guard *guard)
+{
+    if (!guard)
+        return;
+    kw_guard_rest(guard);
+    guards[guard->number] = NULL;
+    (void)pthread_mutex_destroy(&guard->lock);
+    free(guard);
+}
+
+const CK_FUNCTION_LIST *kw_guard_functions(const struct kw_guard *guard)
+{
+    return &guard->list;
+}
+
+void kw_guard_set_timeout(struct kw_guard *guard, unsigned timeout_ms)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    guard->timeout_ms = timeout_ms;
+    (void)pthread_mutex_unlock(&guard->lock);
+}
+
+bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    bool stuck = guard->hung > 0;
+    if (ret_waited_ms)
+        *ret_waited_ms = guard->waited_ms;
+    (void)pthread_mutex_unlock(&guard->lock);
+    return stuck;
+}
+
+void kw_guard_rest(struct kw_guard *guard)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    struct worker *idle = guard->idle;
+    guard->idle = NULL;
+    for (struct worker *worker = idle; worker; worker = worker->next) {
+        worker->quit = true;
+        (void)pthread_cond_signal(&worker->given);
+    }
+    (void)pthread_mutex_unlock(&guard->lock);
+    while (idle) {
+        struct worker *next = idle->next;
+        (void)pthread_join(idle->thread, NULL);
+        worker_free(idle);
+        idle = next;
+    }
+}
+
+unsigned kw_guard_late_refusals(struct kw_guard *guard)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    unsigned refusals = guard->late_refusals;
+    (void)pthread_mutex_unlock(&guard->lock);
+    return refusals;
+}

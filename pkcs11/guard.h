@@ -1,0 +1,112 @@
+/* A deadline for each call into a module. The module's functions are called in threads of the
+ * guard's own, with copies of their arguments, so that whoever called can go on without an answer.
+ */
+#ifndef KW_PKCS11_GUARD_H
+#define KW_PKCS11_GUARD_H
+
+#include "internal.h"
+
+/* What a call answers that got no answer in time, and every call after it until that one came back.
+ * Vendors have the numbers from CKR_VENDOR_DEFINED on; no module may give this one. */
+#define KW_CKR_TIMED_OUT (CKR_VENDOR_DEFINED | 0x4B570001UL)
+
+/* Functions of Cryptoki have no argument that could tell which module is meant, so each guard has
+ * functions of its own, made by the compiler: there are so many. */
+#define KW_GUARDS 8
+
+struct kw_guard;
+/* Over the functions of a module, which outlive it. KW_MODULE where all guards are taken. */
+enum kw_status kw_guard_new(const CK_FUNCTION_LIST *real, struct kw_guard **ret_guard,
+                            struct kw_error *err);
+/* Not while a call hangs. */
+void kw_guard_free(struct kw_guard *guard);
+/* Those that are used here and that the module has; the others are NULL. */
+const CK_FUNCTION_LIST *kw_guard_functions(const struct kw_guard *guard);
+/* For the calls that begin from now on; some get a multiple of it, see guard_calls.c. */
+void kw_guard_set_timeout(struct kw_guard *guard, unsigned timeout_ms);
+/* Whether a call has not come back yet. *ret_waited_ms (or NULL): how long one was waited for. */
+bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms);
+/* Ends the threads that wait for work. */
+void kw_guard_rest(struct kw_guard *guard);
+/* How many C_Logins failed, so far, after nobody waited for their answers any more. */
+unsigned kw_guard_late_refusals(struct kw_guard *guard);
+
+/* ---- between guard.c, guard_calls.c and guard_copy.c ---- */
+
+/* The arguments of every function that is used here, each in the place of its kind. */
+struct kw_call_args {
+    CK_ULONG numbers[3]; /* slots, sessions, flags, users, handles, in their order */
+    const CK_MECHANISM *mechanism;
+    struct {
+        CK_ATTRIBUTE *items;
+        CK_ULONG count;
+    } templates[2];
+    const void *in;
+    CK_ULONG in_len;
+    const CK_UTF8CHAR *label; /* C_InitToken's: 32 bytes */
+    void *out;                /* filled by the module */
+    size_t out_size;
+    CK_ULONG *results[2]; /* lengths, counts and handles, in their order */
+};
+
+enum kw_call {
+    KW_CALL_INITIALIZE,
+    KW_CALL_FINALIZE,
+    KW_CALL_GET_INFO,
+    KW_CALL_GET_SLOT_LIST,
+    KW_CALL_GET_SLOT_INFO,
+    KW_CALL_GET_TOKEN_INFO,
+    KW_CALL_INIT_TOKEN,
+    KW_CALL_INIT_PIN,
+    KW_CALL_OPEN_SESSION,
+    KW_CALL_CLOSE_SESSION,
+    KW_CALL_GET_SESSION_INFO,
+    KW_CALL_LOGIN,
+    KW_CALL_LOGIN_BY_PERSON,
+    KW_CALL_LOGOUT,
+    KW_CALL_CREATE_OBJECT,
+    KW_CALL_DESTROY_OBJECT,
+    KW_CALL_GET_ATTRIBUTE_VALUE,
+    KW_CALL_SET_ATTRIBUTE_VALUE,
+    KW_CALL_FIND_OBJECTS_INIT,
+    KW_CALL_FIND_OBJECTS,
+    KW_CALL_FIND_OBJECTS_FINAL,
+    KW_CALL_DECRYPT_INIT,
+    KW_CALL_DECRYPT,
+    KW_CALL_SIGN_INIT,
+    KW_CALL_SIGN,
+    KW_CALL_GENERATE_KEY,
+    KW_CALL_GENERATE_KEY_PAIR,
+    KW_CALL_WRAP_KEY,
+    KW_CALL_UNWRAP_KEY,
+    KW_CALL_COUNT
+};
+struct kw_call_kind {
+    CK_RV (*run)(const CK_FUNCTION_LIST *real, const struct kw_call_args *args);
+    unsigned patience; /* so many times the timeout */
+    bool secret;       /* what is in `in`, `out` and in attributes */
+    bool gives_back;   /* the attributes are filled by the module */
+};
+extern const struct kw_call_kind kw_call_kinds[KW_CALL_COUNT];
+
+/* The functions of a guard, each of which ends in kw_guard_call with the guard's number. */
+void kw_guard_fill_list(size_t number, const CK_FUNCTION_LIST *real, CK_FUNCTION_LIST *list);
+CK_RV kw_guard_call(size_t number, enum kw_call which, const struct kw_call_args *args);
+
+/* Arguments with all that they point to, in memory that is theirs until they are freed. */
+struct kw_call_copy {
+    struct kw_call_args args;
+    void *plain;
+    size_t plain_size;
+    struct kw_secret *secret;
+    bool wipe;
+};
+/* False where there is no memory, or none that can be locked. */
+bool kw_call_copy_init(struct kw_call_copy *copy, const struct kw_call_kind *kind,
+                       const struct kw_call_args *args);
+/* What the module gave, to where the caller wants it. */
+void kw_call_copy_back(const struct kw_call_copy *copy, const struct kw_call_kind *kind,
+                       const struct kw_call_args *args);
+void kw_call_copy_cleanup(struct kw_call_copy *copy);
+
+#endif
