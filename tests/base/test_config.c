@@ -27,6 +27,7 @@ static void everything_set(void **state)
                                "init-args = configdir='sql:/x' flags=readOnly\n"
                                "pin-source = file:/run/pin\n"
                                "sessions = 1024\r\n"
+                               "timeout = 3600\n"
                                "[token two]\n"
                                "[key 0123ab]\n"
                                "uri = pkcs11:object=k#1\n"
@@ -55,10 +56,12 @@ static void everything_set(void **state)
     assert_string_equal(token->init_args, "configdir='sql:/x' flags=readOnly");
     assert_string_equal(token->pin_source, "file:/run/pin");
     assert_int_equal(token->sessions, 1024);
+    assert_int_equal(token->timeout_s, 3600);
     token = kw_config_find_token(&config, "two");
     assert_non_null(token);
     assert_null(token->uri);
     assert_int_equal(token->sessions, 0);
+    assert_int_equal(token->timeout_s, 0);
     assert_null(kw_config_find_token(&config, "hsm"));
     assert_string_equal(kw_config_find_key(&config, "0123ab")->uri, "pkcs11:object=k#1");
     assert_null(kw_config_find_key(&config, "0123aB"));
@@ -153,6 +156,10 @@ static void faults_name_their_line(void **state)
         {"[token a]\npin-source = File:/x\n", "x.conf:2: pin-source must be file:PATH"},
         {"[token a]\nsessions = 0\n", "x.conf:2: sessions must be a number from 1 to 1024"},
         {"[token a]\nsessions = 1025\n", "x.conf:2: sessions must be a number from 1 to 1024"},
+        {"[token a]\ntimeout = 0\n",
+         "x.conf:2: timeout must be a number of seconds from 1 to 3600"},
+        {"[token a]\ntimeout = 3601\n",
+         "x.conf:2: timeout must be a number of seconds from 1 to 3600"},
         {"[run]\njobs = 0\n", "x.conf:2: jobs must be a number from 1 to 256"},
         {"[run]\njobs = 257\n", "x.conf:2: jobs must be a number from 1 to 256"},
         {"[run]\njobs = -1\n", "x.conf:2: jobs must be a number"},
