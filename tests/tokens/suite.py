@@ -604,7 +604,7 @@ def rotate_at_once(bench, count):
         # SoftHSM2 refuses a login at random while another process logs in (no answer to the PIN, but
         # it can't be told from one, so it is not sent again), and tpm2-pkcs11 finds its database
         # locked. Whoever was told so has made nothing, and does it again.
-        for _ in range(3):
+        for _ in range(6):
             if process.returncode == TOKEN or "no user PIN" in process.errors:
                 process = bench.run(*command)
         assert process.returncode == 0, process.errors
