@@ -128,6 +128,9 @@ struct kw_decrypt_options {
     size_t include_count;
     const char *const *exclude; /* globs; a file that matches one is left out */
     size_t exclude_count;
+    int resume;            /* go on from the journal in `out_dir`, or begin where it is empty */
+    int on_error_stop;     /* take no further file after one that failed; as max_failures 1 */
+    uint64_t max_failures; /* the same after so many; 0: go on whatever fails */
     void (*on_file)(void *context, const struct kw_file_result *result);
     int (*on_progress)(void *context, const struct kw_progress *progress); /* not 0: stop */
     void *context;
@@ -135,8 +138,14 @@ struct kw_decrypt_options {
 
 /* Decrypts every encrypted file of the drop below `out_dir`, which is made if it is missing. A name
  * appears there only when its file is whole and has passed its checks. Files that fail do not stop
- * the others: the first failure's status is returned, KW_DAMAGED before any other, and *ret_totals
- * (which may be NULL) is filled whenever files were reached. */
+ * the others unless the options say so: the first failure's status is returned, KW_DAMAGED before
+ * any other, and *ret_totals (which may be NULL) is filled whenever files were reached.
+ *
+ * A run that is not whole leaves its journal in `out_dir`, the hidden file .keyward-journal. With
+ * `resume` the next one re-checks what is there, does what is missing, and ends as the first would
+ * have; KW_DROP and KW_USAGE where the journal is of another drop or other options, KW_EXISTS where
+ * there is none and the folder isn't empty. Without it, and without `force`, a folder with a
+ * journal is KW_EXISTS. */
 KW_API enum kw_status kw_decrypt(struct kw_keyring *keyring, struct kw_drop *drop,
                                  const char *out_dir, const struct kw_decrypt_options *options,
                                  struct kw_totals *ret_totals, struct kw_error *err);

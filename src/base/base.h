@@ -232,6 +232,8 @@ struct kw_config {
         char *decompress; /* auto, none */
         char *digest;     /* sha256, none */
         long jobs;
+        long max_ratio;         /* of inflated to deflated bytes */
+        long max_plaintext_mib; /* of one file */
         enum kw_tristate allow_rsa1_5;
     } run; /* [run] */
     struct {

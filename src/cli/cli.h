@@ -62,7 +62,10 @@ struct arguments {
     size_t include_count;
     const char *exclude[MAX_GLOBS];
     size_t exclude_count;
+    const char *on_error;
+    long max_failures;
     long jobs;
+    int resume;
     int force;
     int with_metadata;
     int copy_unencrypted;

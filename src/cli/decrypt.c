@@ -54,6 +54,9 @@ static struct kw_decrypt_options make_options(const struct arguments *arguments,
         .include_count = arguments->include_count,
         .exclude = arguments->exclude,
         .exclude_count = arguments->exclude_count,
+        .resume = arguments->resume,
+        .on_error_stop = arguments->on_error && strcmp(arguments->on_error, "stop") == 0,
+        .max_failures = (uint64_t)arguments->max_failures,
         .on_file = on_file,
         .on_progress = on_progress,
         .context = view,
@@ -101,6 +104,21 @@ static enum kw_status write_reports(const struct kw_run *run, const struct argum
     return status;
 }
 
+/* After a sentence for each file that failed. */
+static void print_rest(const struct kw_run *run)
+{
+    struct kw_totals totals;
+    kw_run_totals(run, &totals);
+    if (totals.not_reached > 0)
+        (void)fprintf(stderr,
+                      "keyward: stopped after %llu of %llu files failed; %llu were not "
+                      "reached\n",
+                      (unsigned long long)totals.failed, (unsigned long long)totals.files,
+                      (unsigned long long)totals.not_reached);
+    if (kw_run_can_resume(run))
+        (void)fputs("keyward: --resume keeps what is whole and does the rest again\n", stderr);
+}
+
 static int decrypt(struct kw_run *run, const struct arguments *arguments, struct view *view)
 {
     struct kw_error err;
@@ -116,7 +134,12 @@ static int decrypt(struct kw_run *run, const struct arguments *arguments, struct
     /* What became of each file that failed was told when it happened. */
     if (status && (view->failures == 0 || status == KW_INTERRUPTED))
         (void)print_error(&err);
+    else if (status)
+        print_rest(run);
     enum kw_status report_status = write_reports(run, arguments, status ? &err : NULL, &report_err);
+    /* Until the report is written the run can be gone on with, if only to write it. */
+    if (!report_status)
+        report_status = kw_run_finish(run, &report_err);
     if (report_status && !status)
         exit_code = kw_exit_code(report_status);
     if (report_status)

@@ -73,6 +73,16 @@ enum kw_status check_report(const struct arguments *arguments, struct kw_error *
     return status;
 }
 
+/* A process that was killed while it wrote its report left a part of it. */
+static int open_temporary(int dirfd, const char *temporary)
+{
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+    int fd = openat(dirfd, temporary, flags, 0600);
+    if (fd < 0 && errno == EEXIST && unlinkat(dirfd, temporary, 0) == 0)
+        fd = openat(dirfd, temporary, flags, 0600);
+    return fd;
+}
+
 /* Replaces only where --force says so, and never in the output folder, whose files are plaintext.
  */
 static enum kw_status give_name(const struct arguments *arguments, const struct place *place,
@@ -104,8 +114,7 @@ enum kw_status save_report(const struct kw_run *run, const struct arguments *arg
         return status;
     (void)snprintf(temporary, sizeof(temporary), ".%s.keyward-report", place.name);
     int dirfd = open(place.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int fd =
-        dirfd < 0 ? -1 : openat(dirfd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = dirfd < 0 ? -1 : open_temporary(dirfd, temporary);
     show(arguments->report, shown);
     if (fd < 0)
         status = kw_fail_errno(err, KW_WRITE, errno, "the report %s can't be written", shown);

@@ -1,4 +1,5 @@
 /* flow: builds the chain for one file, runs it, and takes it apart. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,14 @@ void kw_flow_free(struct kw_flow *flow)
     free(flow);
 }
 
+enum kw_status kw_flow_too_large(const char *name, uint64_t limit, struct kw_error *err)
+{
+    return kw_fail(err, KW_DAMAGED,
+                   "%s holds more than %" PRIu64 " bytes of plaintext; if that is meant, raise "
+                   "max-plaintext-mib in the configuration",
+                   name, limit);
+}
+
 /* ---- the chains, from their end to their beginning ---- */
 
 /* `next` on a thread of its own, where that pays. */
@@ -93,8 +102,11 @@ static enum kw_status build_decrypt(struct kw_flow *flow, const struct kw_flow_j
     struct kw_stage *next = flow->sink;
     if (job->gzip) {
         /* What is not inflated needs no second thread to be written on. */
-        kw_inflate_start(flow->inflate, flow->name, beside(flow, 1, flow->sink), flow->sink);
+        kw_inflate_start(flow->inflate, &job->limits, flow->name, beside(flow, 1, flow->sink),
+                         flow->sink);
         next = flow->inflate;
+    } else if (job->limits.bytes > 0 && job->source_size > job->limits.bytes + KW_AES_BLOCK) {
+        return kw_flow_too_large(flow->name, job->limits.bytes, err);
     }
     /* SHA-256 costs four times what AES does and stays with the source, so then AES leaves it. */
     if (!job->digest)
@@ -168,6 +180,7 @@ static enum kw_status finish(struct kw_flow *flow, struct kw_error *err)
         return status;
     flow->result.bytes_in = flow->size;
     flow->result.bytes_out = flow->sink->fed;
+    flow->result.crc32 = flow->sink->crc32;
     flow->result.inflated =
         flow->work == KW_FLOW_DECRYPT && flow->gzip && kw_inflate_was_gzip(flow->inflate);
     return KW_OK;

@@ -31,6 +31,16 @@ enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, bool *ret_empt
 void kw_outdir_prune(const struct kw_outdir *outdir, const char *path);
 /* Whether anything is at that relative path. */
 bool kw_outdir_has(const struct kw_outdir *outdir, const char *path);
+/* Whether kw_outdir_open made it. */
+bool kw_outdir_is_new(const struct kw_outdir *outdir);
+/* The folder's descriptor, for kw_open_beneath; owned by `outdir`. */
+int kw_outdir_dirfd(const struct kw_outdir *outdir);
+/* Takes the file at `path` away; none is fine. KW_WRITE. */
+enum kw_status kw_outdir_remove(const struct kw_outdir *outdir, const char *path,
+                                struct kw_error *err);
+/* Takes away the temporary files of kw_sink_file_new that a killed process left in `folder`, a path
+ * below `outdir` or ".". No other process may be writing there. What can't be done is left. */
+void kw_outdir_remove_temporaries(const struct kw_outdir *outdir, const char *folder);
 /* All that was written is on the disk when this returns: one syncfs. */
 enum kw_status kw_outdir_sync(const struct kw_outdir *outdir, struct kw_error *err);
 
@@ -39,6 +49,12 @@ enum kw_status kw_outdir_sync(const struct kw_outdir *outdir, struct kw_error *e
  * and not `force`. Stages are owned by the flow they are given to. */
 enum kw_status kw_sink_file_new(struct kw_outdir *outdir, const char *path, bool force,
                                 struct kw_stage **ret_sink, struct kw_error *err);
+/* Has `before_name` called, from any thread, once the content is whole and before the file gets its
+ * name, with the number of its inode. A failure keeps the file from its name. */
+void kw_sink_file_before_name(struct kw_stage *sink,
+                              enum kw_status (*before_name)(void *context, uint64_t inode,
+                                                            struct kw_error *err),
+                              void *context);
 /* A small file from memory, in the same way. */
 enum kw_status kw_outdir_write(struct kw_outdir *outdir, const char *path, bool force,
                                const void *data, size_t len, struct kw_error *err);
@@ -72,6 +88,12 @@ enum kw_flow_work {
     KW_FLOW_SEAL,    /* deflate to one gzip member where `gzip`, then AES-256-CBC */
     KW_FLOW_COPY,    /* as it is */
 };
+/* On what decrypting gives, for drops from hostile hands; 0 is none. */
+struct kw_flow_limits {
+    uint64_t bytes; /* of one file */
+    uint64_t ratio; /* inflated to deflated bytes, once there is more than KW_RATIO_FREE */
+};
+#define KW_RATIO_FREE ((uint64_t)1024 * 1024)
 struct kw_flow_job {
     enum kw_flow_work work;
     int source_fd;               /* at its start; the caller closes it */
@@ -80,7 +102,8 @@ struct kw_flow_job {
     const struct kw_secret *key; /* 32 bytes; not for KW_FLOW_COPY */
     const uint8_t *iv;           /* 16 bytes; not for KW_FLOW_COPY */
     bool gzip;
-    bool digest;           /* SHA-256 of what is read */
+    bool digest; /* SHA-256 of what is read */
+    struct kw_flow_limits limits;
     struct kw_stage *sink; /* taken over, also on failure */
     /* Called from the caller's thread with the bytes read since the last call; false stops the
      * flow with KW_INTERRUPTED. May be NULL. */
@@ -91,10 +114,11 @@ struct kw_flow_result {
     uint64_t bytes_in;
     uint64_t bytes_out;
     bool inflated;                  /* the plaintext was gzip and was inflated */
+    uint32_t crc32;                 /* of what went out, where the sink is a file */
     uint8_t sha256[KW_SHA256_SIZE]; /* where asked for */
 };
 /* KW_DAMAGED: the ciphertext is empty or no multiple of 16, bad padding, gzip damaged, cut short or
- * followed by bytes. KW_READ, KW_WRITE, KW_EXISTS, KW_INTERRUPTED. */
+ * followed by bytes, over a limit. KW_READ, KW_WRITE, KW_EXISTS, KW_INTERRUPTED. */
 enum kw_status kw_flow_run(struct kw_flow *flow, const struct kw_flow_job *job,
                            struct kw_flow_result *ret_result, struct kw_error *err);
 /* The same in steps of one chunk, for callers that pull: start, then step until *ret_ended. After
@@ -113,6 +137,10 @@ bool kw_looks_plain(const uint8_t *head, size_t len, uint64_t size);
 /* The same of an open file, whose place it leaves where it is; `name` for messages. */
 enum kw_status kw_file_looks_plain(int fd, uint64_t size, const char *name, bool *ret_plain,
                                    struct kw_error *err);
+
+/* The CRC-32 of gzip (RFC 1952 section 8) of what comes after the bytes that `crc` is of, 0 at the
+ * start. */
+uint32_t kw_crc32(uint32_t crc, const void *data, size_t len);
 
 /* ---- many files: pool.c ---- */
 

@@ -1,6 +1,7 @@
 /* gzip: the header of a gzip member, read in pieces. */
 #include <isa-l/crc.h>
 
+#include "flow/flow.h"
 #include "flow/gzip.h"
 
 #define FIXED_SIZE    10
@@ -93,6 +94,11 @@ static enum kw_gzip_verdict one_byte(struct kw_gzip_header *header, uint8_t byte
         break;
     }
     return KW_GZIP_BAD;
+}
+
+uint32_t kw_crc32(uint32_t crc, const void *data, size_t len)
+{
+    return crc32_gzip_refl(crc, data, len);
 }
 
 size_t kw_gzip_header_feed(struct kw_gzip_header *header, const uint8_t *data, size_t len,

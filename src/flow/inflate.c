@@ -3,6 +3,7 @@
  * ISA-L inflates the deflate stream of a member and sums its output. Header and trailer are read
  * here: ISA-L does not read a header that comes in pieces, and its one error for a bad trailer does
  * not say what is wrong with it. */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <isa-l/igzip_lib.h>
@@ -17,6 +18,7 @@ enum part { HEADER, BODY, TRAILER, PLAIN };
 struct inflate {
     struct kw_stage stage;
     const char *name;
+    struct kw_flow_limits limits;
     struct kw_stage *next_inflated;
     struct kw_stage *next_plain;
     enum part part;
@@ -42,6 +44,21 @@ static enum kw_status damaged(const struct inflate *inflate, const char *what, s
 static enum kw_status cut_short(const struct inflate *inflate, struct kw_error *err)
 {
     return damaged(inflate, "the gzip data in it is cut short", err);
+}
+
+/* A bomb is deflated well: what it inflates to is watched as it comes, not afterwards. */
+static enum kw_status check_limits(const struct inflate *inflate, size_t len, struct kw_error *err)
+{
+    const struct kw_flow_limits *limits = &inflate->limits;
+    uint64_t out = inflate->stage.next->fed + len;
+    if (limits->bytes > 0 && out > limits->bytes)
+        return kw_flow_too_large(inflate->name, limits->bytes, err);
+    if (limits->ratio > 0 && out > KW_RATIO_FREE && out / limits->ratio > inflate->stage.fed)
+        return kw_fail(err, KW_DAMAGED,
+                       "%s inflates to more than %" PRIu64 " times its size; if that is meant, "
+                       "raise max-ratio in the configuration",
+                       inflate->name, limits->ratio);
+    return KW_OK;
 }
 
 static enum kw_status trailing(const struct inflate *inflate, struct kw_error *err)
@@ -127,7 +144,8 @@ static enum kw_status inflate_piece(struct inflate *inflate, bool *ret_full, str
     size_t len = capacity - state->avail_out;
     inflate->member_size += (uint32_t)len;
     *ret_full = state->avail_out == 0;
-    return kw_stage_feed(inflate->stage.next, out, len, err);
+    enum kw_status status = check_limits(inflate, len, err);
+    return status == KW_OK ? kw_stage_feed(inflate->stage.next, out, len, err) : status;
 }
 
 static enum kw_status feed_body(struct inflate *inflate, struct span *in, struct kw_error *err)
@@ -182,7 +200,8 @@ static enum kw_status feed_plain(struct inflate *inflate, struct span *in, struc
     uint8_t *data = in->data;
     size_t len = in->len;
     in->len = 0;
-    return kw_stage_feed(inflate->stage.next, data, len, err);
+    enum kw_status status = check_limits(inflate, len, err);
+    return status == KW_OK ? kw_stage_feed(inflate->stage.next, data, len, err) : status;
 }
 
 static enum kw_status (*const feed_part[])(struct inflate *inflate, struct span *in,
@@ -250,12 +269,13 @@ enum kw_status kw_inflate_new(struct kw_stage **ret_stage, struct kw_error *err)
     return KW_OK;
 }
 
-void kw_inflate_start(struct kw_stage *stage, const char *name, struct kw_stage *next_inflated,
-                      struct kw_stage *next_plain)
+void kw_inflate_start(struct kw_stage *stage, const struct kw_flow_limits *limits, const char *name,
+                      struct kw_stage *next_inflated, struct kw_stage *next_plain)
 {
     struct inflate *inflate = (struct inflate *)stage;
     kw_stage_restart(stage, NULL); /* known when the first bytes are */
     inflate->name = name;
+    inflate->limits = *limits;
     inflate->next_inflated = next_inflated;
     inflate->next_plain = next_plain;
     inflate->gzip = false;

@@ -178,6 +178,51 @@ bool kw_outdir_has(const struct kw_outdir *outdir, const char *path)
     return has;
 }
 
+bool kw_outdir_is_new(const struct kw_outdir *outdir)
+{
+    return outdir->made != NULL;
+}
+
+int kw_outdir_dirfd(const struct kw_outdir *outdir)
+{
+    return outdir->fd;
+}
+
+/* Beneath, and not through a link: the folder is opened, and the name in it taken away. */
+enum kw_status kw_outdir_remove(const struct kw_outdir *outdir, const char *path,
+                                struct kw_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    if (!parent)
+        return kw_fail_memory(err);
+    int fd = kw_open_beneath(outdir->fd, parent, O_PATH | O_DIRECTORY, 0);
+    bool gone = fd >= 0 && unlinkat(fd, slash ? slash + 1 : path, 0) == 0;
+    int code = errno;
+    kw_close(&fd);
+    free(parent);
+    char name[KW_NAME_SIZE];
+    if (!gone && code != ENOENT)
+        return kw_fail_errno(err, KW_WRITE, code, "%s below %s can't be taken away",
+                             kw_printable(path, strlen(path), name, sizeof(name)), outdir->name);
+    return KW_OK;
+}
+
+void kw_outdir_remove_temporaries(const struct kw_outdir *outdir, const char *path)
+{
+    int fd = kw_open_beneath(outdir->fd, path, O_RDONLY | O_DIRECTORY, 0);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!folder) {
+        kw_close(&fd);
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(folder)))
+        if (kw_is_temporary_name(entry->d_name))
+            (void)unlinkat(fd, entry->d_name, 0); /* it is in nobody's way */
+    (void)closedir(folder);
+}
+
 enum kw_status kw_outdir_sync(const struct kw_outdir *outdir, struct kw_error *err)
 {
     if (syncfs(outdir->fd) != 0)

@@ -21,12 +21,18 @@
 #define FILE_MODE       0600
 #define TEMPORARY_SIZE  (NAME_MAX + 1)
 #define TEMPORARY_TRIES 16
+/* Between the file's own name, cut where it is long, and ".part". */
+#define TEMPORARY_MARK ".keyward-"
+#define TEMPORARY_END  ".part"
+#define UNIQUE_LETTERS 8
 
 struct file_sink {
     struct kw_stage stage;
     int folder; /* O_PATH */
     int fd;
     bool force;
+    enum kw_status (*before_name)(void *context, uint64_t inode, struct kw_error *err);
+    void *context;
     char *name;                     /* in `folder` */
     char temporary[TEMPORARY_SIZE]; /* in `folder`; "" while there is none */
     char shown[KW_NAME_SIZE];       /* the path, for messages */
@@ -44,22 +50,38 @@ static enum kw_status fail_exists(const struct file_sink *sink, struct kw_error 
 
 /* ---- temporary names ---- */
 
+static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567"; /* 32: no bias */
+
 /* Hidden, and not a name that a reader of part-*.json takes. */
 static int make_temporary_name(const struct file_sink *sink, char out[TEMPORARY_SIZE])
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567"; /* 32: no bias */
-    char unique[9] = {0};
+    char unique[UNIQUE_LETTERS + 1] = {0};
     if (getrandom(unique, sizeof(unique) - 1, 0) != (ssize_t)sizeof(unique) - 1)
         return -1;
     for (size_t i = 0; i < sizeof(unique) - 1; i++)
         unique[i] = letters[(unsigned char)unique[i] % (sizeof(letters) - 1)];
-    int room = NAME_MAX - (int)(sizeof(".") - 1 + sizeof(".keyward-XXXXXXXX.part") - 1);
-    int written = snprintf(out, TEMPORARY_SIZE, ".%.*s.keyward-%s.part", room, sink->name, unique);
+    int room = NAME_MAX -
+               (int)(strlen(".") + strlen(TEMPORARY_MARK) + UNIQUE_LETTERS + strlen(TEMPORARY_END));
+    int written = snprintf(out, TEMPORARY_SIZE, ".%.*s" TEMPORARY_MARK "%s" TEMPORARY_END, room,
+                           sink->name, unique);
     if (written < 0 || written >= TEMPORARY_SIZE) {
         errno = ENAMETOOLONG;
         return -1;
     }
     return 0;
+}
+
+bool kw_is_temporary_name(const char *name)
+{
+    static const size_t tail = sizeof(TEMPORARY_MARK) - 1 + UNIQUE_LETTERS;
+    size_t len = strlen(name);
+    size_t end = sizeof(TEMPORARY_END) - 1;
+    if (name[0] != '.' || len < 1 + tail + end || strcmp(name + len - end, TEMPORARY_END) != 0)
+        return false;
+    const char *mark = name + len - end - tail;
+    const char *unique = mark + sizeof(TEMPORARY_MARK) - 1;
+    return strncmp(mark, TEMPORARY_MARK, sizeof(TEMPORARY_MARK) - 1) == 0 &&
+           strspn(unique, letters) == UNIQUE_LETTERS;
 }
 
 static int create_temporary(struct file_sink *sink, const char *temporary)
@@ -131,6 +153,7 @@ static enum kw_status file_feed(struct kw_stage *stage, uint8_t *data, size_t le
                                 struct kw_error *err)
 {
     struct file_sink *sink = (struct file_sink *)stage;
+    stage->crc32 = kw_crc32(stage->crc32, data, len);
     return kw_write_full(sink->fd, data, len, sink->shown, err);
 }
 
@@ -174,9 +197,22 @@ static int give_name(struct file_sink *sink)
     return 0;
 }
 
+static enum kw_status announce_name(const struct file_sink *sink, struct kw_error *err)
+{
+    struct stat info;
+    if (!sink->before_name)
+        return KW_OK;
+    if (fstat(sink->fd, &info) != 0)
+        return fail_write(sink, errno, err);
+    return sink->before_name(sink->context, info.st_ino, err);
+}
+
 static enum kw_status file_done(struct kw_stage *stage, struct kw_error *err)
 {
     struct file_sink *sink = (struct file_sink *)stage;
+    enum kw_status status = announce_name(sink, err);
+    if (status != KW_OK)
+        return status;
     if (give_name(sink) == 0)
         return KW_OK;
     return errno == EEXIST ? fail_exists(sink, err) : fail_write(sink, errno, err);
@@ -228,6 +264,16 @@ enum kw_status kw_sink_file_new(struct kw_outdir *outdir, const char *path, bool
     }
     *ret_sink = &sink->stage;
     return KW_OK;
+}
+
+void kw_sink_file_before_name(struct kw_stage *sink,
+                              enum kw_status (*before_name)(void *context, uint64_t inode,
+                                                            struct kw_error *err),
+                              void *context)
+{
+    struct file_sink *file = (struct file_sink *)sink;
+    file->before_name = before_name;
+    file->context = context;
 }
 
 enum kw_status kw_outdir_write(struct kw_outdir *outdir, const char *path, bool force,

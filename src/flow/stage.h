@@ -33,6 +33,7 @@ struct kw_stage {
     const struct kw_stage_ops *ops;
     struct kw_stage *next; /* not owned */
     uint64_t fed;          /* bytes so far */
+    uint32_t crc32;        /* of them; kept by sinks that are files */
 };
 
 enum kw_status kw_stage_feed(struct kw_stage *stage, uint8_t *data, size_t len,
@@ -53,8 +54,8 @@ enum kw_status kw_cipher_start(struct kw_stage *stage, enum kw_direction directi
 
 enum kw_status kw_inflate_new(struct kw_stage **ret_stage, struct kw_error *err);
 /* Content that is gzip goes inflated to `next_inflated`, other content as it is to `next_plain`. */
-void kw_inflate_start(struct kw_stage *stage, const char *name, struct kw_stage *next_inflated,
-                      struct kw_stage *next_plain);
+void kw_inflate_start(struct kw_stage *stage, const struct kw_flow_limits *limits, const char *name,
+                      struct kw_stage *next_inflated, struct kw_stage *next_plain);
 bool kw_inflate_was_gzip(const struct kw_stage *stage);
 
 enum kw_status kw_deflate_new(struct kw_stage **ret_stage, struct kw_error *err);
@@ -86,11 +87,16 @@ enum kw_status kw_source_finish(struct kw_source *source, uint8_t sha256[KW_SHA2
 
 /* ---- the rest ---- */
 
+/* KW_DAMAGED for plaintext that is over limits.bytes. */
+enum kw_status kw_flow_too_large(const char *name, uint64_t limit, struct kw_error *err);
+
 /* Whether content that is not gzip may be what a sender meant: text in UTF-8 or UTF-16, or one of
  * the formats that data sets come in. The first KW_LOOKS_PLAIN_BYTES are looked at. 16 bytes of
  * garbage at the start pass with a probability of 2^-18. */
 bool kw_is_known_content(const uint8_t *head, size_t len);
 
+/* Whether a name is one of those that kw_sink_file_new gives to temporary files. */
+bool kw_is_temporary_name(const char *name);
 /* Keeps to named temporary files, as on a filesystem without O_TMPFILE. */
 void kw_outdir_avoid_tmpfile(struct kw_outdir *outdir);
 bool kw_outdir_has_tmpfile(const struct kw_outdir *outdir);

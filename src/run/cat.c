@@ -68,6 +68,7 @@ static enum kw_status one_file_open(struct one_file *one, struct kw_keyring *key
         .key = one->unlocked.data_key.secret,
         .iv = kw_drop_envelope(drop)->iv,
         .gzip = settings.gzip,
+        .limits = settings.limits,
         .tick = options->tick,
         .tick_context = options->tick_context,
     };

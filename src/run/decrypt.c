@@ -47,13 +47,16 @@ static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
 {
     enum kw_status status;
     if ((status = find_envelope(run, err)) || (status = open_output(run, err)) ||
-        (status = kw_run_plan(run, err)))
+        (status = kw_run_plan(run, err)) || (status = kw_journal_find(run, err)) ||
+        (status = kw_run_recheck(run, err)) || (status = kw_run_check_free(run, err)))
         return status;
     if (run->file_count == 0)
         return KW_OK;
-    if ((status = unlock_data_key(run, err)))
+    if ((run->pending > 0 && (status = unlock_data_key(run, err))) ||
+        (status = kw_journal_begin(run, err)))
         return status;
     struct kw_error sync_error;
+    run->worked = true;
     status = kw_run_work(run, err);
     /* What is good is kept, and made durable, whatever happened to the rest. */
     enum kw_status sync_status = make_durable(run, &sync_error);
@@ -62,6 +65,17 @@ static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
     if (err)
         *err = sync_error;
     return sync_status;
+}
+
+/* Where nothing was done, there is nothing to go on from, and a folder that this run made goes. In
+ * one that was there before, empty folders may be left: without the journal, --resume would take
+ * these for someone else's. */
+static void drop_useless_journal(struct kw_run *run)
+{
+    struct kw_totals totals;
+    kw_run_totals(run, &totals);
+    if (totals.decrypted + totals.copied == 0 && kw_outdir_is_new(run->outdir))
+        (void)kw_journal_remove(run, NULL); /* the failure is reported already */
 }
 
 static void gather_warnings(struct kw_run *run)
@@ -76,9 +90,22 @@ enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err)
 {
     enum kw_status status = do_steps(run, err);
     kw_data_key_cleanup(&run->unlocked.data_key);
+    run->whole = status == KW_OK;
+    if (run->worked && !run->whole)
+        drop_useless_journal(run);
     gather_warnings(run);
     run->milliseconds = kw_now_ms() - run->started_ms;
     return status;
+}
+
+enum kw_status kw_run_finish(struct kw_run *run, struct kw_error *err)
+{
+    return run->whole ? kw_journal_remove(run, err) : KW_OK;
+}
+
+bool kw_run_can_resume(const struct kw_run *run)
+{
+    return !run->whole && run->journal.fd >= 0;
 }
 
 enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, struct kw_drop *drop,
@@ -86,8 +113,11 @@ enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, str
                           struct kw_run **ret_run, struct kw_error *err)
 {
     struct kw_run *run = calloc(1, sizeof(*run));
-    if (!run)
+    if (!run || pthread_mutex_init(&run->journal.lock, NULL) != 0) {
+        free(run);
         return kw_fail_memory(err);
+    }
+    run->journal.fd = -1;
     run->keyring = keyring;
     run->drop_path = drop ? kw_drop_path(drop) : drop_path;
     run->drop = drop;
@@ -118,6 +148,7 @@ void kw_run_free(struct kw_run *run)
         free(run->files[i].message);
     free(run->files);
     kw_data_key_cleanup(&run->unlocked.data_key);
+    kw_journal_cleanup(&run->journal);
     kw_outdir_free(run->outdir);
     kw_strings_cleanup(&run->warnings);
     kw_drop_free(run->own_drop);
@@ -157,6 +188,8 @@ enum kw_status kw_decrypt(struct kw_keyring *keyring, struct kw_drop *drop, cons
     if (status)
         return status;
     status = kw_run_decrypt(run, err);
+    if (!status)
+        status = kw_run_finish(run, err);
     if (ret_totals)
         kw_run_totals(run, ret_totals);
     kw_run_free(run);

@@ -2,6 +2,9 @@
 #ifndef KW_RUN_INTERNAL_H
 #define KW_RUN_INTERNAL_H
 
+#include <pthread.h>
+#include <sys/stat.h>
+
 #include "run.h"
 
 #define KW_RUN_MAX_WARNINGS 256
@@ -12,12 +15,29 @@ struct settings {
     bool gzip;
     bool digest;
     unsigned jobs;
+    struct kw_flow_limits limits; /* on what a file of the drop may become */
 };
 enum kw_status kw_settings_resolve(const struct kw_keyring *keyring, const char *decompress,
                                    const char *digest, unsigned jobs, struct settings *ret_settings,
                                    struct kw_error *err);
 
-/* ---- a run: decrypt.c, plan.c, workers.c, report.c ---- */
+/* ---- a run: decrypt.c, plan.c, journal.c, resume.c, workers.c, retry.c, report.c ---- */
+
+/* What shows that a file is another one, or was changed. */
+struct stamp {
+    uint64_t size;
+    struct timespec content;
+    struct timespec anything;
+};
+
+/* The file beside the output that says how far the run is. */
+struct journal {
+    int fd; /* at its end, and locked; -1 where there is none */
+    bool resumed;
+    char *key;  /* what the report says of the key, in JSON; owned, may be NULL */
+    off_t size; /* whole lines only */
+    pthread_mutex_t lock;
+};
 
 /* One file of a run. */
 struct run_file {
@@ -28,7 +48,12 @@ struct run_file {
     uint8_t sha256[KW_SHA256_SIZE];
     uint64_t bytes_in;
     uint64_t bytes_out;
+    uint32_t crc32; /* of the plaintext */
     uint64_t milliseconds;
+    struct stamp source;    /* of the file in the drop */
+    bool listed;            /* the journal has what became of it, in the members above */
+    bool kept;              /* and that is still so: nothing is left to do */
+    uint64_t inode;         /* of the output that was about to get its name, or 0 */
     enum kw_status failure; /* of a file that failed */
     char *message;          /* its sentence; owned, NULL where memory ran out */
 };
@@ -50,16 +75,63 @@ struct kw_run {
     struct kw_unlocked unlocked;
     bool unwrapped; /* unlocked.data_key.alg is known */
     struct kw_outdir *outdir;
+    struct journal journal;
     struct run_file *files;
     size_t file_count;
+    size_t pending; /* of them are to be done */
+    bool worked;    /* it came as far as to its files */
+    bool whole;     /* and through them */
     uint64_t bytes_total;
     struct kw_strings warnings;
     size_t warnings_before; /* the keyring's, that are not this run's */
 };
 
-/* Chooses the files of the run and makes sure that none of them is there already. */
+/* Chooses the files of the run. */
 enum kw_status kw_run_plan(struct kw_run *run, struct kw_error *err);
-/* Takes each file through its flow. KW_OK, or the failure that describes the run best. */
+/* Makes sure that nothing is where a file that is to be done will be. */
+enum kw_status kw_run_check_free(const struct kw_run *run, struct kw_error *err);
+
+#define KW_JOURNAL_NAME ".keyward-journal"
+
+/* Looks for the journal of an earlier run in the output folder: to go on from it (--resume), to
+ * start anew (--force), or else KW_EXISTS. KW_DROP and KW_USAGE where it is of another drop, or of
+ * a run with other settings. Fills `listed` and `inode` of the files. */
+enum kw_status kw_journal_find(struct kw_run *run, struct kw_error *err);
+/* Begins one, unless the run goes on from one. */
+enum kw_status kw_journal_begin(struct kw_run *run, struct kw_error *err);
+/* A file is about to get its name; what became of a file. Any thread. */
+enum kw_status kw_journal_naming(struct kw_run *run, size_t index, uint64_t inode,
+                                 struct kw_error *err);
+enum kw_status kw_journal_ended(struct kw_run *run, size_t index, struct kw_error *err);
+/* Takes it away. */
+enum kw_status kw_journal_remove(struct kw_run *run, struct kw_error *err);
+void kw_journal_cleanup(struct journal *journal);
+struct stamp kw_stamp(const struct stat *info);
+
+/* What the journal says about a drop and the settings that the output and the report depend on. */
+enum kw_status kw_journal_describe(const struct kw_run *run, struct cJSON **ret_json,
+                                   struct kw_error *err);
+/* Holds what a journal says in the first line against it. */
+enum kw_status kw_journal_check_header(struct kw_run *run, const struct cJSON *header,
+                                       struct kw_error *err);
+/* Takes what a further line says; false where it is none that this program wrote. */
+bool kw_journal_take_line(struct kw_run *run, const struct cJSON *line);
+struct cJSON *kw_journal_line(const struct run_file *file, size_t index);
+
+/* Looks whether the files that the journal lists are as it says, `kept` then, and takes away those
+ * that aren't, with what a killed process left. */
+enum kw_status kw_run_recheck(struct kw_run *run, struct kw_error *err);
+
+/* Takes each file that is to be done through its flow. KW_OK, or the failure that describes the run
+ * best. */
 enum kw_status kw_run_work(struct kw_run *run, struct kw_error *err);
+/* Whether a failure may pass by itself, so that to do the file again is worth it. */
+bool kw_is_transient(const struct kw_error *error);
+
+struct cJSON *kw_run_describe_key(const struct kw_run *run);
+const char *kw_file_status_word(enum kw_file_status status);
+void kw_json_add_text(struct cJSON *object, const char *name, const char *text);
+void kw_json_add_number(struct cJSON *object, const char *name, uint64_t value);
+void kw_json_add_hex(struct cJSON *object, const char *name, const uint8_t *data, size_t len);
 
 #endif

@@ -59,16 +59,23 @@ static bool is_taken(const struct kw_decrypt_options *options, const struct kw_d
     return false;
 }
 
-static enum kw_status check_free(const struct kw_run *run, struct kw_error *err)
+enum kw_status kw_run_check_free(const struct kw_run *run, struct kw_error *err)
 {
     char shown[256];
     for (size_t i = 0; i < run->file_count && !run->options->force; i++) {
         const char *path = run->files[i].file->path;
-        if (kw_outdir_has(run->outdir, path))
+        if (run->files[i].kept || !kw_outdir_has(run->outdir, path))
+            continue;
+        kw_printable(path, strlen(path), shown, sizeof(shown));
+        if (run->journal.resumed)
             return kw_fail(err, KW_EXISTS,
-                           "%s exists in the output folder already; nothing was unwrapped. Choose "
-                           "another folder, or replace files with --force",
-                           kw_printable(path, strlen(path), shown, sizeof(shown)));
+                           "%s exists in the output folder and is no file that the journal lists; "
+                           "nothing was unwrapped. Move it away, or replace it with --force",
+                           shown);
+        return kw_fail(err, KW_EXISTS,
+                       "%s exists in the output folder already; nothing was unwrapped. Choose "
+                       "another folder, or replace files with --force",
+                       shown);
     }
     return KW_OK;
 }
@@ -83,6 +90,10 @@ enum kw_status kw_run_plan(struct kw_run *run, struct kw_error *err)
         const struct kw_drop_file *file = kw_drop_file_at(run->drop, i);
         if (!is_taken(run->options, file))
             continue;
+        if (strcmp(file->path, KW_JOURNAL_NAME) == 0)
+            return kw_fail(err, KW_DROP,
+                           "the drop has a file " KW_JOURNAL_NAME ", which is the name of a run's "
+                           "journal; leave it out with --exclude, or rename it");
         run->files[run->file_count++] = (struct run_file){
             .file = file,
             .work = file->kind == KW_FILE_METADATA ? KW_FLOW_COPY : KW_FLOW_DECRYPT,
@@ -90,7 +101,8 @@ enum kw_status kw_run_plan(struct kw_run *run, struct kw_error *err)
         };
         run->bytes_total += file->size;
     }
+    run->pending = run->file_count;
     if (run->file_count == 0)
         kw_strings_warn(&run->warnings, "the drop has no data file that was asked for");
-    return check_free(run, err);
+    return KW_OK;
 }

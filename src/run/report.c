@@ -45,7 +45,7 @@ static void put_json(struct writer *writer, cJSON *json)
 }
 
 /* JSON text is UTF-8; file names need not be. */
-static void add_text(cJSON *object, const char *name, const char *text)
+void kw_json_add_text(cJSON *object, const char *name, const char *text)
 {
     char shown[1024];
     if (text && !kw_utf8_valid(text, strlen(text)))
@@ -56,16 +56,16 @@ static void add_text(cJSON *object, const char *name, const char *text)
         (void)cJSON_AddNullToObject(object, name);
 }
 
-static void add_number(cJSON *object, const char *name, uint64_t value)
+void kw_json_add_number(cJSON *object, const char *name, uint64_t value)
 {
     (void)cJSON_AddNumberToObject(object, name, (double)value);
 }
 
-static void add_hex(cJSON *object, const char *name, const uint8_t *data, size_t len)
+void kw_json_add_hex(cJSON *object, const char *name, const uint8_t *data, size_t len)
 {
     char text[2 * KW_KEY_ID_MAX + 1];
     kw_hex_encode(data, len, text);
-    add_text(object, name, text);
+    kw_json_add_text(object, name, text);
 }
 
 static cJSON *describe_error(enum kw_status status, const char *message)
@@ -73,8 +73,8 @@ static cJSON *describe_error(enum kw_status status, const char *message)
     if (!status)
         return cJSON_CreateNull();
     cJSON *json = cJSON_CreateObject();
-    add_text(json, "status", kw_status_name(status));
-    add_text(json, "message", message ? message : "out of memory");
+    kw_json_add_text(json, "status", kw_status_name(status));
+    kw_json_add_text(json, "message", message ? message : "out of memory");
     return json;
 }
 
@@ -82,15 +82,17 @@ static cJSON *describe_drop(const struct kw_run *run)
 {
     cJSON *json = cJSON_CreateObject();
     const struct kw_envelope *envelope = run->drop ? kw_drop_envelope(run->drop) : NULL;
-    add_text(json, "path", run->drop_path);
-    add_text(json, "format", envelope ? kw_drop_format_name(envelope->format) : NULL);
-    add_text(json, "key_version", envelope ? envelope->version : NULL);
+    kw_json_add_text(json, "path", run->drop_path);
+    kw_json_add_text(json, "format", envelope ? kw_drop_format_name(envelope->format) : NULL);
+    kw_json_add_text(json, "key_version", envelope ? envelope->version : NULL);
     return json;
 }
 
-static cJSON *describe_key(const struct kw_run *run)
+cJSON *kw_run_describe_key(const struct kw_run *run)
 {
     const struct kw_token_key *key = run->unlocked.key;
+    if (!key && run->journal.key)
+        return cJSON_Parse(run->journal.key);
     const struct kw_token_info *token = NULL;
     uint8_t fingerprint[KW_SHA256_SIZE];
     if (!key || kw_keyring_token(run->keyring, &token, NULL) ||
@@ -98,36 +100,41 @@ static cJSON *describe_key(const struct kw_run *run)
                   fingerprint, NULL))
         return cJSON_CreateNull();
     cJSON *json = cJSON_CreateObject();
-    add_text(json, "token", token->label);
-    add_text(json, "token_serial", token->serial);
-    add_text(json, "label", key->label);
-    add_hex(json, "id", key->id, key->id_len);
-    add_number(json, "bits", kw_rsa_bits(&key->public));
-    add_hex(json, "modulus_sha256", fingerprint, sizeof(fingerprint));
-    add_text(json, "not_before", key->not_before[0] ? key->not_before : NULL);
-    add_text(json, "expires", key->expires[0] ? key->expires : NULL);
-    add_text(json, "algorithm",
-             run->unwrapped ? kw_wrap_alg_name(run->unlocked.data_key.alg) : NULL);
+    kw_json_add_text(json, "token", token->label);
+    kw_json_add_text(json, "token_serial", token->serial);
+    kw_json_add_text(json, "label", key->label);
+    kw_json_add_hex(json, "id", key->id, key->id_len);
+    kw_json_add_number(json, "bits", kw_rsa_bits(&key->public));
+    kw_json_add_hex(json, "modulus_sha256", fingerprint, sizeof(fingerprint));
+    kw_json_add_text(json, "not_before", key->not_before[0] ? key->not_before : NULL);
+    kw_json_add_text(json, "expires", key->expires[0] ? key->expires : NULL);
+    kw_json_add_text(json, "algorithm",
+                     run->unwrapped ? kw_wrap_alg_name(run->unlocked.data_key.alg) : NULL);
     return json;
 }
 
-static cJSON *describe_file(const struct run_file *file)
+const char *kw_file_status_word(enum kw_file_status status)
 {
     static const char *const words[] = {
         [KW_FILE_DECRYPTED] = "decrypted",     [KW_FILE_COPIED] = "copied",
         [KW_FILE_UNENCRYPTED] = "unencrypted", [KW_FILE_FAILED] = "failed",
         [KW_FILE_NOT_REACHED] = "not-reached",
     };
+    return words[status];
+}
+
+static cJSON *describe_file(const struct run_file *file)
+{
     cJSON *json = cJSON_CreateObject();
-    add_text(json, "path", file->file->path);
-    add_text(json, "status", words[file->status]);
-    add_number(json, "bytes_in", file->bytes_in);
-    add_number(json, "bytes_out", file->bytes_out);
+    kw_json_add_text(json, "path", file->file->path);
+    kw_json_add_text(json, "status", kw_file_status_word(file->status));
+    kw_json_add_number(json, "bytes_in", file->bytes_in);
+    kw_json_add_number(json, "bytes_out", file->bytes_out);
     if (file->has_sha256)
-        add_hex(json, "sha256", file->sha256, sizeof(file->sha256));
+        kw_json_add_hex(json, "sha256", file->sha256, sizeof(file->sha256));
     else
-        add_text(json, "sha256", NULL);
-    add_number(json, "milliseconds", file->milliseconds);
+        kw_json_add_text(json, "sha256", NULL);
+    kw_json_add_number(json, "milliseconds", file->milliseconds);
     (void)cJSON_AddItemToObject(json, "error", describe_error(file->failure, file->message));
     return json;
 }
@@ -137,15 +144,15 @@ static cJSON *describe_totals(const struct kw_run *run)
     struct kw_totals totals;
     kw_run_totals(run, &totals);
     cJSON *json = cJSON_CreateObject();
-    add_number(json, "files", totals.files);
-    add_number(json, "decrypted", totals.decrypted);
-    add_number(json, "copied", totals.copied);
-    add_number(json, "unencrypted", totals.unencrypted);
-    add_number(json, "failed", totals.failed);
-    add_number(json, "not_reached", totals.not_reached);
-    add_number(json, "bytes_in", totals.bytes_in);
-    add_number(json, "bytes_out", totals.bytes_out);
-    add_number(json, "milliseconds", totals.milliseconds);
+    kw_json_add_number(json, "files", totals.files);
+    kw_json_add_number(json, "decrypted", totals.decrypted);
+    kw_json_add_number(json, "copied", totals.copied);
+    kw_json_add_number(json, "unencrypted", totals.unencrypted);
+    kw_json_add_number(json, "failed", totals.failed);
+    kw_json_add_number(json, "not_reached", totals.not_reached);
+    kw_json_add_number(json, "bytes_in", totals.bytes_in);
+    kw_json_add_number(json, "bytes_out", totals.bytes_out);
+    kw_json_add_number(json, "milliseconds", totals.milliseconds);
     return json;
 }
 
@@ -162,19 +169,20 @@ static cJSON *describe_run(const struct kw_run *run, const struct kw_error *outc
     char started[KW_TIMESTAMP_SIZE];
     kw_timestamp(run->started, started);
     cJSON *json = cJSON_CreateObject();
-    add_text(json, "schema", REPORT_SCHEMA);
-    add_text(json, "operation", "decrypt");
-    add_text(json, "run_id", run->id);
-    add_text(json, "tool_version", kw_version());
-    add_text(json, "started", started);
-    add_text(json, "status", kw_status_name(outcome ? outcome->status : KW_OK));
-    add_number(json, "exit_code", (uint64_t)kw_exit_code(outcome ? outcome->status : KW_OK));
+    kw_json_add_text(json, "schema", REPORT_SCHEMA);
+    kw_json_add_text(json, "operation", "decrypt");
+    kw_json_add_text(json, "run_id", run->id);
+    kw_json_add_text(json, "tool_version", kw_version());
+    kw_json_add_text(json, "started", started);
+    kw_json_add_text(json, "status", kw_status_name(outcome ? outcome->status : KW_OK));
+    kw_json_add_number(json, "exit_code",
+                       (uint64_t)kw_exit_code(outcome ? outcome->status : KW_OK));
     (void)cJSON_AddItemToObject(json, "error",
                                 outcome ? describe_error(outcome->status, outcome->message)
                                         : cJSON_CreateNull());
-    add_text(json, "output", run->out_dir);
+    kw_json_add_text(json, "output", run->out_dir);
     (void)cJSON_AddItemToObject(json, "drop", describe_drop(run));
-    (void)cJSON_AddItemToObject(json, "key", describe_key(run));
+    (void)cJSON_AddItemToObject(json, "key", kw_run_describe_key(run));
     (void)cJSON_AddItemToObject(json, "warnings", describe_warnings(run));
     (void)cJSON_AddItemToObject(json, "totals", describe_totals(run));
     return json;

@@ -23,6 +23,11 @@ enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, str
 void kw_run_free(struct kw_run *run);
 /* Does it, once. */
 enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err);
+/* After a success, once the report is where it belongs: takes away the journal, without which the
+ * run can't be gone on with. */
+enum kw_status kw_run_finish(struct kw_run *run, struct kw_error *err);
+/* Whether a run that failed left a journal to go on from. */
+bool kw_run_can_resume(const struct kw_run *run);
 /* What came of it, also after a failure. */
 void kw_run_totals(const struct kw_run *run, struct kw_totals *ret_totals);
 /* What was odd but not wrong; owned by the run, gathered when it ended. */

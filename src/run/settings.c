@@ -4,6 +4,9 @@
 
 #include "internal.h"
 
+/* Deflate can't do more than 1032, so that this stops no honest file. */
+#define MAX_RATIO 1100
+
 static unsigned processors(void)
 {
     cpu_set_t set;
@@ -42,6 +45,8 @@ enum kw_status kw_settings_resolve(const struct kw_keyring *keyring, const char 
         settings.jobs = config->run.jobs > 0 ? (unsigned)config->run.jobs : processors();
     if (settings.jobs > KW_MAX_JOBS)
         settings.jobs = KW_MAX_JOBS;
+    settings.limits.ratio = config->run.max_ratio > 0 ? (uint64_t)config->run.max_ratio : MAX_RATIO;
+    settings.limits.bytes = (uint64_t)config->run.max_plaintext_mib * 1024 * 1024;
     *ret_settings = settings;
     return KW_OK;
 }

@@ -211,7 +211,8 @@ on_small_disk() {
     for file in out/*; do
         [ ! -e "$file" ] || [ "$(stat -c %s "$file")" -eq $((400 * 1024 * 1024)) ]
     done
-    [ "$(find out -type f | wc -l)" -lt 4 ]
+    [ "$(find out -type f ! -name .keyward-journal | wc -l)" -lt 4 ]
+    says -- --resume
     rm -rf out
     tool validate "$schema" report.json
 }

@@ -26,6 +26,7 @@ import testtoken  # noqa: E402
 
 RUN_SECONDS = 120
 METADATA = "metadata"
+JOURNAL = ".keyward-journal"
 
 # Where expected.json has no "exit": the first words that "error" contains decide. The families are
 # those of the manual's EXIT STATUS.
@@ -104,6 +105,8 @@ class Check:
 
     def output(self, folder):
         present = files_below(folder) if folder.exists() else {}
+        if self.exit == 7 and self.good:
+            self.same("whether there is a journal", present.pop(JOURNAL, None) is not None, True)
         for path in sorted(set(present) - set(self.good)):
             self.fault(f"{path} must not be in the output folder")
         for path, wanted in self.good.items():

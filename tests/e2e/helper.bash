@@ -68,6 +68,25 @@ assert_no_files() {
     [ ! -e "$1" ] || [ -z "$(find "$1" ! -type d)" ]
 }
 
+# out is what the sealed drop gives, and nothing else.
+whole() {
+    diff -r "$E2E/src" out
+    [ ! -e out/.keyward-journal ]
+}
+
+# A sanitizer wants to be the first to be loaded.
+need_shim() {
+    shim=${KW_PROGRAM%/*}/tests/e2e/kw_io_shim.so
+    if [ ! -e "$shim" ] || ! LD_PRELOAD=$shim "$KW_PROGRAM" version >/dev/null 2>&1; then
+        skip "the program can't be run with the shim"
+    fi
+}
+
+# with_shim WHAT COMMAND...: with the shim in front of the C library, as io_shim.c says.
+with_shim() {
+    LD_PRELOAD=$shim KW_SHIM=$1 "${@:2}"
+}
+
 # As root, permissions hold for no one; without these capabilities they do.
 as_user() {
     if [ "$(id -u)" -eq 0 ]; then

@@ -7,7 +7,8 @@ validate SCHEMA FILE              checks a JSON document (- is standard input)
 prompt PIN COMMAND...             runs it on a terminal and types the PIN when it is asked for;
                                   "PIN PIN..." are typed one after the other
 terminal COMMAND...               runs it on a terminal
-interrupt FOLDER COMMAND...       sends SIGINT as soon as the folder exists
+interrupt FOLDER COMMAND...       sends SIGINT, or KW_SIGNAL, as soon as the folder exists
+same-report ONE OTHER             whether two reports differ in times and the run's id at most
 cmdline SECRET COMMAND...         fails if the running command's argument list holds SECRET
 """
 
@@ -94,8 +95,18 @@ def interrupt(folder, *command):
     if child.poll() is not None:
         print("it ended before it could be interrupted", file=sys.stderr)
         return 99
-    child.send_signal(signal.SIGINT)
+    child.send_signal(getattr(signal, "SIG" + os.environ.get("KW_SIGNAL", "INT")))
     return child.wait(timeout=SECONDS)
+
+
+def same_report(*names):
+    reports = [json.loads(pathlib.Path(name).read_text()) for name in names]
+    for report in reports:
+        for name in ("started", "run_id"):
+            del report[name]
+        for part in (report["totals"], *report["files"]):
+            del part["milliseconds"]
+    return 0 if reports[0] == reports[1] else 1
 
 
 def cmdline(secret, *command):
@@ -120,6 +131,7 @@ ACTIONS = {
     "prompt": lambda pin, *command: on_terminal(command, pin.split()),
     "terminal": lambda *command: on_terminal(command, []),
     "interrupt": interrupt,
+    "same-report": same_report,
     "cmdline": cmdline,
 }
 

@@ -7,6 +7,7 @@
 #define SMALL_MAX 4096
 
 static struct kw_stage *inflate_stage;
+static const struct kw_flow_limits no_limits;
 
 static int set_up(void **state)
 {
@@ -27,7 +28,7 @@ static enum kw_status inflate_in(size_t piece, const uint8_t *data, size_t len,
     kw_buffer_cleanup(out);
     *out = (struct kw_buffer)KW_BUFFER_INIT(BUFFER_MAX);
     assert_int_equal(kw_sink_buffer_new(out, &sink, NULL), KW_OK);
-    kw_inflate_start(inflate_stage, "part-0.json", sink, sink);
+    kw_inflate_start(inflate_stage, &no_limits, "part-0.json", sink, sink);
     enum kw_status status = KW_OK;
     while (len > 0 && status == KW_OK) {
         size_t part = piece < len ? piece : len;

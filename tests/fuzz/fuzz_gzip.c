@@ -18,7 +18,8 @@ static enum kw_status run(struct kw_stage *inflate, size_t piece, const uint8_t 
     struct kw_error error = {0};
     if (kw_sink_buffer_new(out, &sink, NULL) != KW_OK)
         abort();
-    kw_inflate_start(inflate, "input", sink, sink);
+    static const struct kw_flow_limits limits;
+    kw_inflate_start(inflate, &limits, "input", sink, sink);
     enum kw_status status = KW_OK;
     while (size > 0 && status == KW_OK) {
         size_t part = piece < size ? piece : size;
