@@ -105,6 +105,7 @@ static enum kw_status build_decrypt(struct kw_flow *flow, const struct kw_flow_j
         kw_inflate_start(flow->inflate, &job->limits, flow->name, beside(flow, 1, flow->sink),
                          flow->sink);
         next = flow->inflate;
+        flow->sink->summed = true;
     } else if (job->limits.bytes > 0 && job->source_size > job->limits.bytes + KW_AES_BLOCK) {
         return kw_flow_too_large(flow->name, job->limits.bytes, err);
     }
@@ -180,7 +181,7 @@ static enum kw_status finish(struct kw_flow *flow, struct kw_error *err)
         return status;
     flow->result.bytes_in = flow->size;
     flow->result.bytes_out = flow->sink->fed;
-    flow->result.crc32 = flow->sink->crc32;
+    flow->result.crc32 = flow->sink->summed ? kw_inflate_crc32(flow->inflate) : flow->sink->crc32;
     flow->result.inflated =
         flow->work == KW_FLOW_DECRYPT && flow->gzip && kw_inflate_was_gzip(flow->inflate);
     return KW_OK;

@@ -113,8 +113,8 @@ struct kw_flow_job {
 struct kw_flow_result {
     uint64_t bytes_in;
     uint64_t bytes_out;
-    bool inflated;                  /* the plaintext was gzip and was inflated */
-    uint32_t crc32;                 /* of what went out, where the sink is a file */
+    bool inflated;  /* the plaintext was gzip and was inflated */
+    uint32_t crc32; /* of what went out, where it was decrypted or copied to a file */
     uint8_t sha256[KW_SHA256_SIZE]; /* where asked for */
 };
 /* KW_DAMAGED: the ciphertext is empty or no multiple of 16, bad padding, gzip damaged, cut short or

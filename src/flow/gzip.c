@@ -1,8 +1,8 @@
 /* gzip: the header of a gzip member, read in pieces. */
 #include <isa-l/crc.h>
 
-#include "flow/flow.h"
 #include "flow/gzip.h"
+#include "flow/stage.h"
 
 #define FIXED_SIZE    10
 #define METHOD        2 /* offsets in the fixed part */
@@ -99,6 +99,30 @@ static enum kw_gzip_verdict one_byte(struct kw_gzip_header *header, uint8_t byte
 uint32_t kw_crc32(uint32_t crc, const void *data, size_t len)
 {
     return crc32_gzip_refl(crc, data, len);
+}
+
+/* Of polynomials over GF(2) modulo that of CRC-32; the highest bit is the lowest power. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = UINT32_C(1) << 31; bit != 0; bit >>= 1) {
+        if (a & bit)
+            product ^= b;
+        b = b & 1 ? b >> 1 ^ UINT32_C(0xedb88320) : b >> 1;
+    }
+    return product;
+}
+
+/* Zeros after the first piece multiply it by x^8 for each, and the second is added. */
+uint32_t kw_crc32_join(uint32_t first, uint32_t second, uint64_t second_len)
+{
+    uint32_t power = UINT32_C(1) << 23; /* x^8 */
+    for (; second_len > 0; second_len >>= 1) {
+        if (second_len & 1)
+            first = multiply(power, first);
+        power = multiply(power, power);
+    }
+    return first ^ second;
 }
 
 size_t kw_gzip_header_feed(struct kw_gzip_header *header, const uint8_t *data, size_t len,

@@ -25,7 +25,8 @@ struct inflate {
     bool gzip; /* a member has begun */
     struct kw_gzip_header header;
     struct inflate_state state;
-    uint32_t member_size; /* of the output, modulo 2^32 as in the trailer */
+    uint64_t member_size; /* of the output */
+    uint32_t crc32;       /* of all output before the member, or of plain content */
     uint8_t trailer[TRAILER_SIZE];
     size_t trailer_len;
     uint8_t *own; /* KW_PIECE of output, where the next stage has no memory to offer */
@@ -142,7 +143,7 @@ static enum kw_status inflate_piece(struct inflate *inflate, bool *ret_full, str
     if (isal_inflate(state) != ISAL_DECOMP_OK)
         return damaged(inflate, "the gzip data in it is damaged", err);
     size_t len = capacity - state->avail_out;
-    inflate->member_size += (uint32_t)len;
+    inflate->member_size += len;
     *ret_full = state->avail_out == 0;
     enum kw_status status = check_limits(inflate, len, err);
     return status == KW_OK ? kw_stage_feed(inflate->stage.next, out, len, err) : status;
@@ -188,9 +189,11 @@ static enum kw_status feed_trailer(struct inflate *inflate, struct span *in, str
     if (little_endian(inflate->trailer) != inflate->state.crc)
         return damaged(inflate, "what it inflates to does not have the CRC-32 that gzip noted",
                        err);
-    if (little_endian(inflate->trailer + 4) != inflate->member_size)
+    if (little_endian(inflate->trailer + 4) != (uint32_t)inflate->member_size)
         return damaged(inflate, "what it inflates to does not have the length that gzip noted",
                        err);
+    /* It is summed already, so that nobody needs to do it again. */
+    inflate->crc32 = kw_crc32_join(inflate->crc32, inflate->state.crc, inflate->member_size);
     begin_header(inflate);
     return KW_OK;
 }
@@ -200,6 +203,7 @@ static enum kw_status feed_plain(struct inflate *inflate, struct span *in, struc
     uint8_t *data = in->data;
     size_t len = in->len;
     in->len = 0;
+    inflate->crc32 = kw_crc32(inflate->crc32, data, len);
     enum kw_status status = check_limits(inflate, len, err);
     return status == KW_OK ? kw_stage_feed(inflate->stage.next, data, len, err) : status;
 }
@@ -279,7 +283,13 @@ void kw_inflate_start(struct kw_stage *stage, const struct kw_flow_limits *limit
     inflate->next_inflated = next_inflated;
     inflate->next_plain = next_plain;
     inflate->gzip = false;
+    inflate->crc32 = 0;
     begin_header(inflate);
+}
+
+uint32_t kw_inflate_crc32(const struct kw_stage *stage)
+{
+    return ((const struct inflate *)stage)->crc32;
 }
 
 bool kw_inflate_was_gzip(const struct kw_stage *stage)

@@ -153,7 +153,8 @@ static enum kw_status file_feed(struct kw_stage *stage, uint8_t *data, size_t le
                                 struct kw_error *err)
 {
     struct file_sink *sink = (struct file_sink *)stage;
-    stage->crc32 = kw_crc32(stage->crc32, data, len);
+    if (!stage->summed)
+        stage->crc32 = kw_crc32(stage->crc32, data, len);
     return kw_write_full(sink->fd, data, len, sink->shown, err);
 }
 

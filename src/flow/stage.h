@@ -33,7 +33,8 @@ struct kw_stage {
     const struct kw_stage_ops *ops;
     struct kw_stage *next; /* not owned */
     uint64_t fed;          /* bytes so far */
-    uint32_t crc32;        /* of them; kept by sinks that are files */
+    bool summed;           /* for a sink that is a file: someone else knows their CRC-32 */
+    uint32_t crc32;        /* of them, else */
 };
 
 enum kw_status kw_stage_feed(struct kw_stage *stage, uint8_t *data, size_t len,
@@ -57,6 +58,8 @@ enum kw_status kw_inflate_new(struct kw_stage **ret_stage, struct kw_error *err)
 void kw_inflate_start(struct kw_stage *stage, const struct kw_flow_limits *limits, const char *name,
                       struct kw_stage *next_inflated, struct kw_stage *next_plain);
 bool kw_inflate_was_gzip(const struct kw_stage *stage);
+/* Of all that it handed on, gzip or not. */
+uint32_t kw_inflate_crc32(const struct kw_stage *stage);
 
 enum kw_status kw_deflate_new(struct kw_stage **ret_stage, struct kw_error *err);
 void kw_deflate_start(struct kw_stage *stage, struct kw_stage *next);
@@ -86,6 +89,9 @@ enum kw_status kw_source_finish(struct kw_source *source, uint8_t sha256[KW_SHA2
                                 struct kw_error *err);
 
 /* ---- the rest ---- */
+
+/* The CRC-32 of a piece of data and a second one, of `second_len` bytes, after it. */
+uint32_t kw_crc32_join(uint32_t first, uint32_t second, uint64_t second_len);
 
 /* KW_DAMAGED for plaintext that is over limits.bytes. */
 enum kw_status kw_flow_too_large(const char *name, uint64_t limit, struct kw_error *err);

@@ -187,6 +187,42 @@ static void test_whole_drop(void **state)
     kw_drop_free(drop);
 }
 
+static void test_resume(void **state)
+{
+    (void)state;
+    struct seen seen = {.files = 0};
+    const struct kw_decrypt_options options = {
+        .resume = 1, .on_file = on_file, .on_progress = on_progress, .context = &seen};
+    const struct kw_decrypt_options stop = {.on_error_stop = 1, .jobs = 1, .force = 1};
+    struct kw_totals totals = {.files = 0};
+    struct kw_error err = {.status = KW_OK};
+    char out[256];
+    make_path(out, "resumed");
+    struct kw_drop *drop = open_drop("one-bad-of-three");
+    assert_int_equal(kw_decrypt(keyring, drop, out, &options, &totals, &err), KW_DAMAGED);
+    assert_int_equal(totals.decrypted, 2);
+    /* What is whole counts as done, and its callbacks come; what failed is done again. */
+    seen = (struct seen){.files = 0};
+    assert_int_equal(kw_decrypt(keyring, drop, out, &options, &totals, &err), KW_DAMAGED);
+    assert_int_equal(totals.decrypted, 2);
+    assert_int_equal(totals.failed, 1);
+    assert_int_equal(seen.files, 3);
+    /* Stopped while it looks at what is there. */
+    seen = (struct seen){.stop_at = 1};
+    assert_int_equal(kw_decrypt(keyring, drop, out, &options, &totals, &err), KW_INTERRUPTED);
+    seen = (struct seen){.files = 0};
+    assert_int_equal(kw_decrypt(keyring, drop, out, &options, &totals, &err), KW_DAMAGED);
+    assert_int_equal(totals.decrypted, 2);
+    /* It is the journal of that drop. */
+    struct kw_drop *other = open_drop("good-nested");
+    assert_int_equal(kw_decrypt(keyring, other, out, &options, &totals, &err), KW_DROP);
+    kw_drop_free(other);
+    assert_int_equal(kw_decrypt(keyring, drop, out, &stop, &totals, &err), KW_DAMAGED);
+    assert_int_equal(totals.failed, 1);
+    assert_int_equal(totals.decrypted + totals.not_reached, 2);
+    kw_drop_free(drop);
+}
+
 static void test_stop(void **state)
 {
     (void)state;
@@ -263,7 +299,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream),   cmocka_unit_test(test_damaged_stream),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_whole_drop),
-        cmocka_unit_test(test_stop),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_resume),   cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_threads),
     };
     if (!getenv("KW_TEST_TOKEN") || !getenv("KW_TEST_DROPS"))
         return 77;

@@ -180,6 +180,7 @@ static void members_follow_each_other(void **state)
     }
     assert_int_equal(inflate_in(gz.len, gz.data, gz.len, &out, NULL), KW_OK);
     assert_bytes(&out, wanted.data, wanted.len);
+    assert_int_equal(kw_inflate_crc32(inflate_stage), crc32_z(0, wanted.data, wanted.len));
     kw_buffer_cleanup(&gz);
     kw_buffer_cleanup(&wanted);
     kw_buffer_cleanup(&out);
@@ -386,6 +387,85 @@ static void a_wrong_header_crc_is_seen(void **state)
 }
 
 /* What one file left in the stage does not reach the next. */
+/* ---- sums and limits ---- */
+
+static void sums_of_pieces_join(void **state)
+{
+    (void)state;
+    static uint8_t data[70001];
+    fill(data, sizeof(data), 3);
+    const uint32_t whole = (uint32_t)crc32_z(0, data, sizeof(data));
+    static const size_t cuts[] = {0, 1, 2, 255, 4096, 65535, 70000, 70001};
+    for (size_t i = 0; i < KW_COUNT(cuts); i++) {
+        uint32_t first = kw_crc32(0, data, cuts[i]);
+        assert_int_equal(kw_crc32(first, data + cuts[i], sizeof(data) - cuts[i]), whole);
+        uint32_t second = kw_crc32(0, data + cuts[i], sizeof(data) - cuts[i]);
+        assert_int_equal(kw_crc32_join(first, second, sizeof(data) - cuts[i]), whole);
+    }
+    /* Longer than any data here: as zlib has it. */
+    const uint64_t lens[] = {UINT32_MAX, (uint64_t)UINT32_MAX + 1, (uint64_t)1 << 40};
+    for (size_t i = 0; i < KW_COUNT(lens); i++)
+        assert_int_equal(kw_crc32_join(whole, 7, lens[i]),
+                         crc32_combine64(whole, 7, (z_off64_t)lens[i]));
+}
+
+static enum kw_status inflate_within(const struct kw_flow_limits *limits, uint8_t *data, size_t len,
+                                     struct kw_buffer *out, struct kw_error *err)
+{
+    struct kw_stage *sink = NULL;
+    kw_buffer_cleanup(out);
+    *out = (struct kw_buffer)KW_BUFFER_INIT(BUFFER_MAX);
+    assert_int_equal(kw_sink_buffer_new(out, &sink, NULL), KW_OK);
+    kw_inflate_start(inflate_stage, limits, "part-0.json", sink, sink);
+    enum kw_status status = kw_stage_feed(inflate_stage, data, len, err);
+    if (status == KW_OK)
+        status = kw_stage_done(inflate_stage, err);
+    kw_stage_free(sink);
+    return status;
+}
+
+static void limits_are_kept_to_the_byte(void **state)
+{
+    (void)state;
+    struct kw_buffer out = KW_BUFFER_INIT(BUFFER_MAX);
+    struct kw_error error = {0};
+    const size_t size = 3 * (size_t)KW_RATIO_FREE;
+    uint8_t *plain = malloc(size);
+    uint8_t *packed = malloc(size);
+    assert_non_null(plain);
+    assert_non_null(packed);
+    memset(plain, ' ', size);
+    z_stream deflater = {
+        .next_in = plain, .avail_in = (uInt)size, .next_out = packed, .avail_out = (uInt)size};
+    assert_int_equal(deflateInit2(&deflater, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&deflater, Z_FINISH), Z_STREAM_END);
+    const size_t len = deflater.total_out;
+    deflateEnd(&deflater);
+    const uint64_t ratio = size / len;
+
+    const struct kw_flow_limits enough = {.bytes = size, .ratio = ratio + 1};
+    assert_int_equal(inflate_within(&enough, packed, len, &out, &error), KW_OK);
+    assert_int_equal(kw_inflate_crc32(inflate_stage), crc32_z(0, plain, size));
+    const struct kw_flow_limits less = {.bytes = size - 1};
+    assert_int_equal(inflate_within(&less, packed, len, &out, &error), KW_DAMAGED);
+    assert_says(&error, KW_DAMAGED, "max-plaintext-mib");
+    assert_true(out.len < size);
+    const struct kw_flow_limits flat = {.ratio = ratio / 2};
+    assert_int_equal(inflate_within(&flat, packed, len, &out, &error), KW_DAMAGED);
+    assert_says(&error, KW_DAMAGED, "max-ratio");
+    assert_true(out.len >= KW_RATIO_FREE && out.len < size);
+
+    /* Content that is not gzip. */
+    const struct kw_flow_limits small = {.bytes = 1000, .ratio = 1};
+    memset(plain, 'x', 1001);
+    assert_int_equal(inflate_within(&small, plain, 1000, &out, &error), KW_OK);
+    assert_int_equal(kw_inflate_crc32(inflate_stage), crc32_z(0, plain, 1000));
+    assert_int_equal(inflate_within(&small, plain, 1001, &out, &error), KW_DAMAGED);
+    free(plain);
+    free(packed);
+    kw_buffer_cleanup(&out);
+}
+
 static void is_fit_for_use_after_a_fault(void **state)
 {
     (void)state;
@@ -414,6 +494,8 @@ int main(void)
         cmocka_unit_test(bytes_after_the_end),
         cmocka_unit_test(each_fault_has_its_sentence),
         cmocka_unit_test(a_wrong_header_crc_is_seen),
+        cmocka_unit_test(sums_of_pieces_join),
+        cmocka_unit_test(limits_are_kept_to_the_byte),
         cmocka_unit_test(is_fit_for_use_after_a_fault),
     };
     return cmocka_run_group_tests_name("flow/gzip", tests, set_up, tear_down);

@@ -227,6 +227,77 @@ static void force_replaces_no_folder(bool named)
     close_place(&place);
 }
 
+/* ---- before the name ---- */
+
+struct named {
+    const struct place *place;
+    uint64_t inode;
+    size_t calls;
+    enum kw_status answer;
+};
+
+static enum kw_status note_inode(void *context, uint64_t inode, struct kw_error *err)
+{
+    struct named *named = context;
+    assert_false(kw_outdir_has(named->place->outdir, "a/file"));
+    named->inode = inode;
+    named->calls++;
+    return named->answer ? kw_fail(err, named->answer, "no name") : KW_OK;
+}
+
+static void is_told_before_the_name(bool named)
+{
+    struct place place;
+    struct stat info;
+    struct kw_error error = {0};
+    open_place(&place, named);
+    for (int refused = 1; refused >= 0; refused--) {
+        struct named note = {.place = &place, .answer = refused ? KW_WRITE : KW_OK};
+        struct kw_stage *sink = new_sink(&place, "a/file", refused != 0);
+        kw_sink_file_before_name(sink, note_inode, &note);
+        assert_int_equal(write_all(sink, "text", &error), note.answer);
+        assert_int_equal(note.calls, 1);
+        assert_int_equal(count(&place), refused ? 1 : 2);
+        if (!refused) {
+            assert_int_equal(fstatat(place.fd, "a/file", &info, AT_SYMLINK_NOFOLLOW), 0);
+            assert_int_equal(info.st_ino, note.inode);
+        }
+    }
+    close_place(&place);
+}
+
+/* As a killed process leaves them. */
+static void temporary_names_are_known(bool named)
+{
+    static const char *const others[] = {
+        ".keyward-abcdefgh.part",    "x.keyward-abcdefgh.part",
+        ".x.keyward-abcdefg.part",   ".x.keyward-abcdefg1.part",
+        ".x.keyward-abcdefgh.parts", ".x.part",
+        ".keyward-journal",          ".part",
+    };
+    struct place place;
+    open_place(&place, named);
+    struct kw_stage *sink = new_sink(&place, "a/x", false);
+    put(&place, "a/.x.keyward-abcdefgh.part", "");
+    put(&place, "a/..keyward-234567ab.part", "");
+    for (size_t i = 0; i < KW_COUNT(others); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "a/%s", others[i]);
+        put(&place, path, "");
+        assert_false(kw_is_temporary_name(others[i]));
+    }
+    kw_outdir_remove_temporaries(place.outdir, "a");
+    kw_outdir_remove_temporaries(place.outdir, "missing");
+    assert_int_equal(count(&place), 1 + KW_COUNT(others));
+    assert_int_equal(kw_outdir_remove(place.outdir, "a/.part", NULL), KW_OK);
+    assert_int_equal(kw_outdir_remove(place.outdir, "a/.part", NULL), KW_OK);
+    assert_int_equal(kw_outdir_remove(place.outdir, "../x", NULL), KW_WRITE);
+    assert_int_equal(kw_outdir_remove(place.outdir, "a", NULL), KW_WRITE);
+    assert_int_equal(count(&place), KW_COUNT(others));
+    kw_stage_free(sink);
+    close_place(&place);
+}
+
 /* ---- what is in the way ---- */
 
 static void links_on_the_way_are_refused(bool named)
@@ -346,6 +417,8 @@ static void (*const cases[])(bool named) = {
     long_names,
     keeps_what_exists,
     replaces_with_force,
+    is_told_before_the_name,
+    temporary_names_are_known,
     force_replaces_no_folder,
     links_on_the_way_are_refused,
     paths_that_leave_are_refused,
