@@ -229,6 +229,8 @@ static const struct option_row audit_verify_options[] = {
     ROW_QUIET,
 };
 
+static const struct option_row audit_sign_options[] = {ROW_TOKEN};
+
 static const struct option_row audit_prove_options[] = {ROW_VERIFY_KEY};
 
 static const struct option_row audit_show_options[] = {
@@ -303,6 +305,8 @@ static const struct subcommand commands[] = {
      OPTIONS(token_doctor_options), run_token_doctor},
     {"audit verify", "[DIR]", 1, "Say whether the audit trail is what was signed.",
      OPTIONS(audit_verify_options), run_audit_verify},
+    {"audit sign", "", 0, "Sign the audit trail with the token's key, which is made if need be.",
+     OPTIONS(audit_sign_options), run_audit_sign},
     {"audit prove", "SEQ [DIR]", 2, "Print a proof that a record is in the signed trail.",
      OPTIONS(audit_prove_options), run_audit_prove},
     {"audit consistency", "A B [DIR]", 3, "Print a proof that B records grew from the first A.",

@@ -40,7 +40,9 @@ struct kw_keyring {
     kw_ask_pin_fn ask_pin;
     void *ask_pin_context;
 
-    pthread_mutex_t lock; /* guards all below, and the warnings */
+    pthread_mutex_t lock;   /* guards all below, and the warnings */
+    struct kw_trail *trail; /* opened when it is first needed */
+    bool trail_grew;        /* since it was signed */
     struct kw_token *token;
     struct kw_token_key *keys;
     size_t key_count;
@@ -73,6 +75,24 @@ enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_k
 /* The kw_pin_fn of a keyring. */
 enum kw_status kw_keyring_pin(void *keyring, const struct kw_token_info *token,
                               struct kw_secret **ret_pin, struct kw_error *err);
+
+/* ---- acts that are on record: witness.c. All with the lock held, the token connected ---- */
+
+struct kw_act {
+    struct kw_deed deed; /* before kw_act_begin: run, drop and file, where they are known */
+    char id[2 * KW_KEY_ID_MAX + 1];
+    char modulus_sha256[2 * KW_SHA256_SIZE + 1];
+    struct kw_error failure; /* for what does the act to fill */
+    unsigned long ck_rv;     /* of it, where `failure` does not tell: it is for the trail alone */
+};
+/* Puts the intent on record. `key` is NULL where it is yet to be made, under `name`. KW_AUDIT: then
+ * nothing may be done. */
+enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, const char *op,
+                            const struct kw_token_key *key, const char *name, struct kw_error *err);
+/* Puts the outcome on record and hands `failure` on to *err. `made` is the key that was made, or
+ * NULL. Returns `status`, or KW_AUDIT where the act was done and that can't be written. */
+enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
+                          const struct kw_token_key *made, struct kw_error *err);
 
 /* ---- records: record.c, jws.c, signer.c, records.c, catalogue.c. All with the lock held ---- */
 

@@ -6,6 +6,7 @@
 
 #include <keyward/keyward.h>
 
+#include "audit/audit.h"
 #include "base/base.h"
 #include "crypto/crypto.h"
 #include "token.h"
@@ -51,6 +52,21 @@ enum kw_validity kw_key_validity(const struct kw_token_key *key, time_t now);
 /* Days from today to a date of a key, negative when it is over; today is 0. */
 long kw_days_until(const char *date, time_t now);
 
+/* ---- the audit trail: witness.c ---- */
+
+/* A keyring keeps a trail ([audit]): nothing is unwrapped, and no key made, changed, wrapped or
+ * destroyed, unless the record of that intent is on the disk, and what came of it follows. Where
+ * the trail can't be written that is KW_AUDIT, and nothing is done. */
+
+/* Puts records of the caller's own on the trail, such as what became of a file. At most
+ * KW_DEEDS_MAX. */
+enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
+                                  size_t count, struct kw_error *err);
+/* Signs the trail as it is now, if this keyring wrote to it, by the token's key for records;
+ * without one it is made where `make_signer` is set, and else nothing is signed. */
+enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signer,
+                                     struct kw_error *err);
+
 /* ---- unwrapping: unwrap.c ---- */
 
 struct kw_unwrap_policy {
@@ -70,13 +86,18 @@ struct kw_data_key {
     enum kw_wrap_alg alg; /* what unwrapped it */
 };
 void kw_data_key_cleanup(struct kw_data_key *data_key);
+/* What a data key is unwrapped for, for the audit trail; each may be NULL. */
+struct kw_purpose {
+    const char *run, *drop, *file;
+};
 /* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
  * them are answered without the token. Threads wait for each other here. KW_METADATA where
  * wrapped_len is not the modulus's, KW_KEY_UNWRAP, KW_KEY_UNUSABLE where OAEP gave something that
  * is no AES-256 key in any of its forms (after RSA1_5 that is KW_KEY_UNWRAP: a padding oracle
  * otherwise), KW_TOKEN, KW_PIN_*. */
 enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                 const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
+                                 const struct kw_unwrap_policy *policy,
+                                 const struct kw_purpose *purpose, const uint8_t *wrapped,
                                  size_t wrapped_len, struct kw_data_key *ret_data_key,
                                  struct kw_error *err);
 

@@ -108,17 +108,22 @@ static enum kw_status rotate(struct kw_keyring *keyring, const struct kw_new_key
 typedef enum kw_status (*make_fn)(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                   struct kw_token_key *ret_key, struct kw_error *err);
 
-static enum kw_status with_token(struct kw_keyring *keyring, make_fn do_it,
+static enum kw_status with_token(struct kw_keyring *keyring, const char *op, make_fn do_it,
                                  const struct kw_new_key *wanted, struct kw_token_key *ret_key,
                                  struct kw_error *err)
 {
+    struct kw_act act = {.ck_rv = 0};
     enum kw_status status = check_name(wanted->name, err);
     if (status)
         return status;
     (void)pthread_mutex_lock(&keyring->lock);
     status = kw_keyring_connect(keyring, err);
     if (!status)
-        status = do_it(keyring, wanted, ret_key, err);
+        status = kw_act_begin(keyring, &act, op, NULL, wanted->name, err);
+    if (!status) {
+        status = do_it(keyring, wanted, ret_key, &act.failure);
+        status = kw_act_end(keyring, &act, status, status ? NULL : ret_key, err);
+    }
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }
@@ -126,13 +131,13 @@ static enum kw_status with_token(struct kw_keyring *keyring, make_fn do_it,
 enum kw_status kw_keyring_create(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                  struct kw_token_key *ret_key, struct kw_error *err)
 {
-    return with_token(keyring, create, wanted, ret_key, err);
+    return with_token(keyring, "key.create", create, wanted, ret_key, err);
 }
 
 enum kw_status kw_keyring_rotate(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                  struct kw_token_key *ret_key, struct kw_error *err)
 {
-    return with_token(keyring, rotate, wanted, ret_key, err);
+    return with_token(keyring, "key.rotate", rotate, wanted, ret_key, err);
 }
 
 enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -140,6 +145,7 @@ enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_tok
                                  struct kw_error *err)
 {
     char label[96];
+    struct kw_act act = {.ck_rv = 0};
     enum kw_status status = change->label ? check_name(change->label, err) : KW_OK;
     if (status)
         return status;
@@ -151,7 +157,11 @@ enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_tok
                          "name; leave it as it is",
                          kw_printable(key->label, strlen(key->label), label, sizeof(label)));
     if (!status)
-        status = kw_token_change_key(keyring->token, key, change, ret_key, err);
+        status = kw_act_begin(keyring, &act, "key.change", key, NULL, err);
+    if (!status) {
+        status = kw_token_change_key(keyring->token, key, change, ret_key, &act.failure);
+        status = kw_act_end(keyring, &act, status, status ? NULL : ret_key, err);
+    }
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }
@@ -160,12 +170,18 @@ enum kw_status kw_keyring_wrap_key(struct kw_keyring *keyring, const struct kw_t
                                    const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
                                    const char **ret_mechanism, struct kw_error *err)
 {
+    struct kw_act act = {.ck_rv = 0};
     (void)pthread_mutex_lock(&keyring->lock);
     enum kw_status status = kw_keyring_connect(keyring, err);
     if (!status)
         status = kw_check_use(keyring, key, err);
     if (!status)
-        status = kw_token_wrap_key(keyring->token, key, kek, ret_wrapped, ret_mechanism, err);
+        status = kw_act_begin(keyring, &act, "byok.export", key, NULL, err);
+    if (!status) {
+        status =
+            kw_token_wrap_key(keyring->token, key, kek, ret_wrapped, ret_mechanism, &act.failure);
+        status = kw_act_end(keyring, &act, status, NULL, err);
+    }
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }
@@ -188,15 +204,20 @@ enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw
 {
     uint8_t id[KW_VERSION_BYTES];
     struct kw_key_plan plan;
+    struct kw_act act = {.ck_rv = 0};
     (void)pthread_mutex_lock(&keyring->lock);
     enum kw_status status = kw_keyring_plan(keyring, wanted, id, &plan, err);
     if (!status)
         status = kw_check_use(keyring, kek, err);
     if (!status)
-        status =
-            kw_token_unwrap_key(keyring->token, kek, wrapped, wrapped_len, &plan, ret_key, err);
-    if (!status)
-        kw_record_begin(keyring, ret_key, KW_ORIGIN_BYOK);
+        status = kw_act_begin(keyring, &act, "byok.import", NULL, wanted->name, err);
+    if (!status) {
+        status = kw_token_unwrap_key(keyring->token, kek, wrapped, wrapped_len, &plan, ret_key,
+                                     &act.failure);
+        if (!status)
+            kw_record_begin(keyring, ret_key, KW_ORIGIN_BYOK);
+        status = kw_act_end(keyring, &act, status, status ? NULL : ret_key, err);
+    }
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }

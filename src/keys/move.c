@@ -10,6 +10,7 @@ enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw
 {
     uint8_t version[KW_VERSION_BYTES];
     struct kw_key_plan plan;
+    struct kw_act act = {.ck_rv = 0};
     (void)pthread_mutex_lock(&keyring->lock);
     enum kw_status status = kw_keyring_plan(keyring, wanted, version, &plan, err);
     if (!status && id_len > 0) {
@@ -17,9 +18,13 @@ enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw
         plan.id_len = id_len;
     }
     if (!status)
-        status = kw_token_import_key(keyring->token, &plan, pkcs8, ret_key, err);
-    if (!status)
-        kw_record_begin(keyring, ret_key, KW_ORIGIN_FILE);
+        status = kw_act_begin(keyring, &act, "key.import", NULL, wanted->name, err);
+    if (!status) {
+        status = kw_token_import_key(keyring->token, &plan, pkcs8, ret_key, &act.failure);
+        if (!status)
+            kw_record_begin(keyring, ret_key, KW_ORIGIN_FILE);
+        status = kw_act_end(keyring, &act, status, status ? NULL : ret_key, err);
+    }
     if (!status)
         kw_strings_warn(&keyring->warnings,
                         "the key \"%s\" was made by software, outside of the token: copies of it "
@@ -150,15 +155,19 @@ enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_tok
                        "a key that is backed up under itself is gone when it is gone; give another "
                        "key with --kek");
     struct kw_sealed_key sealed = {.wrapped = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
+    struct kw_act act = {.ck_rv = 0};
     enum kw_status status = lock_both(keyring, kek->keyring, err);
     if (!status)
         status = kw_check_use(keyring, key, err);
+    if (!status)
+        status = kw_act_begin(keyring, &act, "key.backup", key, NULL, err);
     if (!status) {
         struct backing_up job = {
             .token = keyring->token, .key = key, .kek = kek, .sealed = &sealed};
-        status = seal(keyring, &job, err);
+        status = seal(keyring, &job, &act.failure);
         if (!status && kek->keyring)
-            status = verify(&job, err);
+            status = verify(&job, &act.failure);
+        status = kw_act_end(keyring, &act, status, NULL, err);
     }
     unlock_both(keyring, kek->keyring);
     if (status) {
@@ -250,11 +259,16 @@ enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_ke
                             .fingerprint = fingerprint,
                             .plan = plan,
                             .transported = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
+    struct kw_act act = {.ck_rv = 0};
     enum kw_status status = lock_both(keyring, kek->keyring, err);
     if (!status)
-        status = bring_back(kek, &what, &job, err);
-    if (!status)
-        kw_record_begin(keyring, &job.key, KW_ORIGIN_BACKUP);
+        status = kw_act_begin(keyring, &act, "key.restore", NULL, plan->label, err);
+    if (!status) {
+        status = bring_back(kek, &what, &job, &act.failure);
+        if (!status)
+            kw_record_begin(keyring, &job.key, KW_ORIGIN_BACKUP);
+        status = kw_act_end(keyring, &act, status, status ? NULL : &job.key, err);
+    }
     unlock_both(keyring, kek->keyring);
     kw_buffer_cleanup(&job.transported);
     if (!status)

@@ -13,16 +13,22 @@ typedef enum kw_status (*record_fn)(struct kw_keyring *keyring, const struct kw_
                                     const void *context, struct kw_key_record *record,
                                     struct kw_error *err);
 
-/* Calls `work` with the lock held, the token connected and an empty record to fill. */
+/* Calls `work`, an act named `op`, with the lock held, the token connected and an empty record to
+ * fill. */
 static enum kw_status with_record(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                  record_fn work, const void *context, struct kw_error *err)
+                                  const char *op, record_fn work, const void *context,
+                                  struct kw_error *err)
 {
     struct kw_key_record record = {.state = KW_RECORD_NONE};
+    struct kw_act act = {.ck_rv = 0};
     (void)pthread_mutex_lock(&keyring->lock);
     enum kw_status status = kw_keyring_connect(keyring, err);
+    if (!status)
+        status = kw_act_begin(keyring, &act, op, key, NULL, err);
     if (!status) {
-        status = work(keyring, key, context, &record, err);
+        status = work(keyring, key, context, &record, &act.failure);
         kw_record_changed(keyring, key);
+        status = kw_act_end(keyring, &act, status, NULL, err);
     }
     (void)pthread_mutex_unlock(&keyring->lock);
     kw_key_record_cleanup(&record);
@@ -104,14 +110,15 @@ static void recover_now(struct kw_key_record *record)
 /* What each step needs and does. Taking a use away is recorded first and told to the token then,
  * giving it back the other way round: whatever ends in between, the key is not used. */
 static const struct step_row {
+    const char *op;
     bool begins;     /* a new record, where the old one is bad */
     bool on_deleted; /* on deleted keys only; else on others only, but for KW_STEP_DELETE */
     bool gives_back;
 } steps[] = {
-    [KW_STEP_DISABLE] = {false, false, false},
-    [KW_STEP_ENABLE] = {true, false, true},
-    [KW_STEP_DELETE] = {true, false, false},
-    [KW_STEP_RECOVER] = {false, true, true},
+    [KW_STEP_DISABLE] = {"key.disable", false, false, false},
+    [KW_STEP_ENABLE] = {"key.enable", true, false, true},
+    [KW_STEP_DELETE] = {"key.delete", true, false, false},
+    [KW_STEP_RECOVER] = {"key.recover", false, true, true},
 };
 
 static enum kw_status check_step(const struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -173,7 +180,7 @@ static enum kw_status take_step(struct kw_keyring *keyring, const struct kw_toke
 enum kw_status kw_keyring_step(struct kw_keyring *keyring, const struct kw_token_key *key,
                                enum kw_key_step step, struct kw_error *err)
 {
-    return with_record(keyring, key, take_step, &step, err);
+    return with_record(keyring, key, steps[step].op, take_step, &step, err);
 }
 
 /* ---- purging ---- */
@@ -205,7 +212,7 @@ static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_ke
 enum kw_status kw_keyring_purge(struct kw_keyring *keyring, const struct kw_token_key *key,
                                 struct kw_error *err)
 {
-    return with_record(keyring, key, purge, NULL, err);
+    return with_record(keyring, key, "key.purge", purge, NULL, err);
 }
 
 /* ---- tags and other notes ---- */
@@ -262,7 +269,7 @@ enum kw_status kw_keyring_tag(struct kw_keyring *keyring, const struct kw_token_
                               const char *const *tags, size_t count, struct kw_error *err)
 {
     const struct tags context = {tags, count};
-    return with_record(keyring, key, set_tags, &context, err);
+    return with_record(keyring, key, "key.tag", set_tags, &context, err);
 }
 
 static enum kw_status note_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -278,5 +285,5 @@ static enum kw_status note_backup(struct kw_keyring *keyring, const struct kw_to
 enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
                                       struct kw_error *err)
 {
-    return with_record(keyring, key, note_backup, NULL, err);
+    return with_record(keyring, key, "key.note-backup", note_backup, NULL, err);
 }

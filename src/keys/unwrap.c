@@ -72,6 +72,7 @@ static size_t order_algorithms(const struct kw_keyring *keyring,
 struct tried {
     enum kw_wrap_alg worked;
     const char *not_offered; /* the last algorithm that the token does not offer, or NULL */
+    unsigned long ck_rv;     /* of the last that failed: for the audit trail alone */
 };
 
 static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -95,6 +96,7 @@ static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw
                 *err = failure;
             return status;
         }
+        tried->ck_rv = failure.ck_rv;
         if (status == KW_KEY_UNUSABLE)
             tried->not_offered = kw_wrap_alg_name(order[i]);
     }
@@ -103,14 +105,15 @@ static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw
 
 static enum kw_status unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
                              const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
-                             size_t wrapped_len, struct kw_data_key *ret_data_key,
-                             struct kw_error *err)
+                             size_t wrapped_len, unsigned long *ret_ck_rv,
+                             struct kw_data_key *ret_data_key, struct kw_error *err)
 {
     struct kw_secret *unwrapped = NULL;
     struct kw_data_key data_key = {.secret = NULL};
     struct tried tried = {.not_offered = NULL};
     enum kw_status status =
         try_algorithms(keyring, key, policy, wrapped, wrapped_len, &tried, &unwrapped, err);
+    *ret_ck_rv = status ? tried.ck_rv : 0;
     if (status)
         return status;
     data_key.alg = tried.worked;
@@ -173,9 +176,10 @@ static enum kw_status keep(struct kw_keyring *keyring, const struct kw_token_key
 
 static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_token_key *key,
                                   const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
-                                  size_t wrapped_len, struct kw_data_key *ret_data_key,
-                                  struct kw_error *err)
+                                  size_t wrapped_len, struct kw_act *act,
+                                  struct kw_data_key *ret_data_key)
 {
+    struct kw_error *err = &act->failure;
     uint8_t sha256[KW_SHA256_SIZE];
     enum kw_status status = kw_sha256(keyring->crypto, wrapped, wrapped_len, sha256, err);
     if (status)
@@ -184,7 +188,7 @@ static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_to
     if (kept)
         return copy_data_key(&kept->data_key, ret_data_key, err);
     struct kw_data_key data_key = {.secret = NULL};
-    status = unwrap(keyring, key, policy, wrapped, wrapped_len, &data_key, err);
+    status = unwrap(keyring, key, policy, wrapped, wrapped_len, &act->ck_rv, &data_key, err);
     if (status)
         return status;
     status = keep(keyring, key, sha256, &data_key, err);
@@ -196,8 +200,34 @@ static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_to
     return KW_OK;
 }
 
+/* Intent, unwrapping, outcome. A data key whose outcome can't be written is not handed out. */
+static enum kw_status unwrap_on_record(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                       const struct kw_unwrap_policy *policy,
+                                       const struct kw_purpose *purpose, const uint8_t *wrapped,
+                                       size_t wrapped_len, struct kw_data_key *ret_data_key,
+                                       struct kw_error *err)
+{
+    struct kw_act act = {
+        .deed = {.run = purpose->run, .drop = purpose->drop, .file = purpose->file}};
+    struct kw_data_key data_key = {.secret = NULL};
+    enum kw_status status = kw_act_begin(keyring, &act, "unwrap", key, NULL, err);
+    if (status)
+        return status;
+    status = kw_check_use(keyring, key, &act.failure);
+    if (!status)
+        status = unwrap_once(keyring, key, policy, wrapped, wrapped_len, &act, &data_key);
+    act.deed.key.alg = status ? NULL : kw_wrap_alg_name(data_key.alg);
+    status = kw_act_end(keyring, &act, status, NULL, err);
+    if (status)
+        kw_data_key_cleanup(&data_key);
+    else
+        *ret_data_key = data_key;
+    return status;
+}
+
 enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                 const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
+                                 const struct kw_unwrap_policy *policy,
+                                 const struct kw_purpose *purpose, const uint8_t *wrapped,
                                  size_t wrapped_len, struct kw_data_key *ret_data_key,
                                  struct kw_error *err)
 {
@@ -209,9 +239,8 @@ enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_tok
                        "%zu; the metadata is damaged or names the wrong key",
                        wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_check_use(keyring, key, err);
-    if (!status)
-        status = unwrap_once(keyring, key, policy, wrapped, wrapped_len, ret_data_key, err);
+    enum kw_status status =
+        unwrap_on_record(keyring, key, policy, purpose, wrapped, wrapped_len, ret_data_key, err);
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }

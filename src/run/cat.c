@@ -51,12 +51,13 @@ static enum kw_status one_file_open(struct one_file *one, struct kw_keyring *key
 {
     const struct kw_drop_file *file = NULL;
     struct settings settings;
+    const struct kw_purpose purpose = {.drop = kw_drop_path(drop), .file = path};
     enum kw_status status;
     *one = (struct one_file){.fd = -1};
     if ((status = kw_settings_resolve(keyring, options->decompress, NULL, 0, &settings, err)) ||
         (status = find_file(drop, path, &file, err)) ||
-        (status = kw_unlock(keyring, drop, options->key, options->unwrap_alg, &one->unlocked,
-                            warnings, err)) ||
+        (status = kw_unlock(keyring, drop, options->key, options->unwrap_alg, &purpose,
+                            &one->unlocked, warnings, err)) ||
         (status = open_encrypted(drop, file, &one->fd, err)) ||
         (status = kw_flow_new(kw_keyring_crypto(keyring), flow_options, &one->flow, err)))
         return status;

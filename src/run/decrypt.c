@@ -31,8 +31,9 @@ static enum kw_status open_output(struct kw_run *run, struct kw_error *err)
 
 static enum kw_status unlock_data_key(struct kw_run *run, struct kw_error *err)
 {
+    const struct kw_purpose purpose = {.run = run->id, .drop = kw_drop_path(run->drop)};
     enum kw_status status =
-        kw_unlock(run->keyring, run->drop, run->options->key, run->options->unwrap_alg,
+        kw_unlock(run->keyring, run->drop, run->options->key, run->options->unwrap_alg, &purpose,
                   &run->unlocked, &run->warnings, err);
     run->unwrapped = status == KW_OK;
     return status;
@@ -86,10 +87,24 @@ static void gather_warnings(struct kw_run *run)
     (void)kw_keyring_copy_warnings(run->keyring, run->warnings_before, &run->warnings);
 }
 
+/* Of a run that used the token. */
+static enum kw_status record_outcome(struct kw_run *run, enum kw_status outcome,
+                                     struct kw_error *err)
+{
+    struct kw_error failure = {.status = KW_OK};
+    if (!run->unwrapped)
+        return outcome;
+    if (outcome && err)
+        failure = *err;
+    enum kw_status status = kw_run_record(run, outcome, &failure, outcome ? NULL : err);
+    return outcome ? outcome : status;
+}
+
 enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err)
 {
     enum kw_status status = do_steps(run, err);
     kw_data_key_cleanup(&run->unlocked.data_key);
+    status = record_outcome(run, status, err);
     run->whole = status == KW_OK;
     if (run->worked && !run->whole)
         drop_useless_journal(run);

@@ -91,6 +91,10 @@ enum kw_status kw_run_plan(struct kw_run *run, struct kw_error *err);
 /* Makes sure that nothing is where a file that is to be done will be. */
 enum kw_status kw_run_check_free(const struct kw_run *run, struct kw_error *err);
 
+/* Puts the outcome of the run and of each file on the audit trail, and signs that. KW_AUDIT. */
+enum kw_status kw_run_record(struct kw_run *run, enum kw_status outcome,
+                             const struct kw_error *failure, struct kw_error *err);
+
 #define KW_JOURNAL_NAME ".keyward-journal"
 
 /* Looks for the journal of an earlier run in the output folder: to go on from it (--resume), to

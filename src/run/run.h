@@ -62,12 +62,12 @@ struct kw_unlocked {
     struct kw_data_key data_key;
 };
 /* Finds the key that the drop's envelope names (or `override`), warns where it is out of its dates,
- * and unwraps the data key. The found key is kept in *ret_unlocked even where unwrapping fails.
- * KW_NOT_ENCRYPTED where the drop has no envelope. */
+ * and unwraps the data key for `purpose`. The found key is kept in *ret_unlocked even where
+ * unwrapping fails. KW_NOT_ENCRYPTED where the drop has no envelope. */
 enum kw_status kw_unlock(struct kw_keyring *keyring, const struct kw_drop *drop,
                          const char *override, const char *unwrap_alg,
-                         struct kw_unlocked *ret_unlocked, struct kw_strings *warnings,
-                         struct kw_error *err);
+                         const struct kw_purpose *purpose, struct kw_unlocked *ret_unlocked,
+                         struct kw_strings *warnings, struct kw_error *err);
 
 /* ---- sealing, the sender's side: seal.c ---- */
 

@@ -23,8 +23,8 @@ static void warn_of_dates(const struct kw_token_key *key, struct kw_strings *war
 
 enum kw_status kw_unlock(struct kw_keyring *keyring, const struct kw_drop *drop,
                          const char *override, const char *unwrap_alg,
-                         struct kw_unlocked *ret_unlocked, struct kw_strings *warnings,
-                         struct kw_error *err)
+                         const struct kw_purpose *purpose, struct kw_unlocked *ret_unlocked,
+                         struct kw_strings *warnings, struct kw_error *err)
 {
     const struct kw_envelope *envelope = kw_drop_envelope(drop);
     if (!envelope)
@@ -36,6 +36,6 @@ enum kw_status kw_unlock(struct kw_keyring *keyring, const struct kw_drop *drop,
     if (status)
         return status;
     warn_of_dates(ret_unlocked->key, warnings);
-    return kw_keyring_unwrap(keyring, ret_unlocked->key, &policy, envelope->wrapped,
+    return kw_keyring_unwrap(keyring, ret_unlocked->key, &policy, purpose, envelope->wrapped,
                              envelope->wrapped_len, &ret_unlocked->data_key, err);
 }

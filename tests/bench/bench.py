@@ -45,6 +45,7 @@ class Token:
         (folder / "softhsm2.conf").write_text(
             f"directories.tokendir={folder}/tokens\nobjectstore.backend=file\nlog.level=ERROR\n")
         os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
+        os.environ["XDG_STATE_HOME"] = str(folder / "state")  # the audit trail
         pin = folder / "pin"
         pin.write_text("1234")
         pin.chmod(0o600)

@@ -171,7 +171,9 @@ static enum kw_status unwrap_with(struct kw_keyring *keyring, const struct kw_to
     struct kw_data_key data_key = {.secret = NULL};
     if (!len)
         len = hsm_wrap(key, KW_RSA_OAEP, wrapped);
-    enum kw_status status = kw_keyring_unwrap(keyring, key, &policy, wrapped, len, &data_key, NULL);
+    const struct kw_purpose purpose = {.run = NULL};
+    enum kw_status status =
+        kw_keyring_unwrap(keyring, key, &policy, &purpose, wrapped, len, &data_key, NULL);
     if (!status)
         assert_true(hsm_is_known_secret(data_key.secret));
     kw_data_key_cleanup(&data_key);
