@@ -23,16 +23,14 @@ void kw_outdir_free(struct kw_outdir *outdir);
 /* Whether the folder is `dirfd`'s or lies somewhere below it. */
 enum kw_status kw_outdir_is_within(const struct kw_outdir *outdir, int dirfd, bool *ret_within,
                                    struct kw_error *err);
-/* Whether nothing at all is in the folder. */
-enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, bool *ret_empty,
+/* Whether nothing at all is in the folder, or nothing but `but` where that is not NULL. */
+enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, const char *but, bool *ret_empty,
                                   struct kw_error *err);
 /* Removes the folders on the way to a file that did not come to be, those that are empty, where
  * kw_outdir_open made `outdir`. No other thread may be writing below it. */
 void kw_outdir_prune(const struct kw_outdir *outdir, const char *path);
 /* Whether anything is at that relative path. */
 bool kw_outdir_has(const struct kw_outdir *outdir, const char *path);
-/* Whether kw_outdir_open made it. */
-bool kw_outdir_is_new(const struct kw_outdir *outdir);
 /* The folder's descriptor, for kw_open_beneath; owned by `outdir`. */
 int kw_outdir_dirfd(const struct kw_outdir *outdir);
 /* Takes the file at `path` away; none is fine. KW_WRITE. */

@@ -138,7 +138,7 @@ enum kw_status kw_outdir_is_within(const struct kw_outdir *outdir, int dirfd, bo
     return KW_OK;
 }
 
-enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, bool *ret_empty,
+enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, const char *but, bool *ret_empty,
                                   struct kw_error *err)
 {
     int fd = openat(outdir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -151,7 +151,8 @@ enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, bool *ret_empt
     bool empty = true;
     const struct dirent *entry;
     while (empty && (entry = readdir(folder)))
-        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+                (but && strcmp(entry->d_name, but) == 0);
     (void)closedir(folder);
     *ret_empty = empty;
     return KW_OK;
@@ -176,11 +177,6 @@ bool kw_outdir_has(const struct kw_outdir *outdir, const char *path)
     bool has = fd >= 0 || (errno != ENOENT && errno != ENOTDIR);
     kw_close(&fd);
     return has;
-}
-
-bool kw_outdir_is_new(const struct kw_outdir *outdir)
-{
-    return outdir->made != NULL;
 }
 
 int kw_outdir_dirfd(const struct kw_outdir *outdir)

@@ -68,14 +68,12 @@ static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
     return sync_status;
 }
 
-/* Where nothing was done, there is nothing to go on from, and a folder that this run made goes. In
- * one that was there before, empty folders may be left: without the journal, --resume would take
- * these for someone else's. */
+/* Where nothing was done, there is nothing to go on from. Folders may be left, though, if the
+ * output was there before: without the journal, --resume would take these for someone else's. */
 static void drop_useless_journal(struct kw_run *run)
 {
-    struct kw_totals totals;
-    kw_run_totals(run, &totals);
-    if (totals.decrypted + totals.copied == 0 && kw_outdir_is_new(run->outdir))
+    bool alone = false;
+    if (!kw_outdir_is_empty(run->outdir, KW_JOURNAL_NAME, &alone, NULL) && alone)
         (void)kw_journal_remove(run, NULL); /* the failure is reported already */
 }
 

@@ -83,7 +83,7 @@ static enum kw_status check_empty(const struct kw_run *run, struct kw_error *err
 {
     bool empty = false;
     char shown[NAME_ROOM];
-    enum kw_status status = kw_outdir_is_empty(run->outdir, &empty, err);
+    enum kw_status status = kw_outdir_is_empty(run->outdir, NULL, &empty, err);
     if (!status && !empty)
         return kw_fail(err, KW_EXISTS,
                        "%s is not empty and holds no journal to go on from; without --resume a new "

@@ -207,7 +207,7 @@ static enum kw_status open_output(struct seal *seal, const char *out_dir, struct
     bool empty = false;
     enum kw_status status = kw_outdir_open(out_dir, true, &seal->outdir, err);
     if (!status)
-        status = kw_outdir_is_empty(seal->outdir, &empty, err);
+        status = kw_outdir_is_empty(seal->outdir, NULL, &empty, err);
     if (!status && !empty)
         status = kw_fail(err, KW_EXISTS,
                          "%s is not empty; name a new folder for the drop, nothing is replaced",
