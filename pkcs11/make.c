@@ -40,12 +40,6 @@ static bool has_names(const struct kw_token_key *key, const struct kw_key_plan *
            strcmp(key->label, plan->label) == 0;
 }
 
-static bool same_modulus(const struct kw_rsa_public *a, const struct kw_rsa_public *b)
-{
-    return a->modulus_len > 0 && a->modulus_len == b->modulus_len &&
-           memcmp(a->modulus, b->modulus, a->modulus_len) == 0;
-}
-
 /* Where the token tells them; one that tells none of them keeps to its own rules. */
 static CK_RV check_flags(struct kw_token *token, struct kw_session *session,
                          CK_OBJECT_HANDLE handle, bool *ret_equal)
@@ -112,7 +106,7 @@ static const char *find_difference(const struct pair *pair, const struct kw_key_
         bool equal;
         const char *what;
     } checks[] = {
-        {same_modulus(&private->public, &pair->public.public), "modulus"},
+        {kw_rsa_same(&private->public, &pair->public.public), "modulus"},
         {bits == 0 || kw_rsa_bits(&private->public) == bits, "size"},
         {has_names(private, plan) && has_names(&pair->public, plan), "name or id"},
         {private->sensitive, "sensitivity"},

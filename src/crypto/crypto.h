@@ -44,6 +44,8 @@ struct kw_rsa_public {
     size_t exponent_len;
 };
 size_t kw_rsa_bits(const struct kw_rsa_public *key);
+/* Whether both have one modulus; never of keys whose modulus is not known. */
+bool kw_rsa_same(const struct kw_rsa_public *a, const struct kw_rsa_public *b);
 /* Reads a PEM public key or certificate. KW_CONFIG where it is none, or not RSA of 2048 to 4096
  * bits. `what` names it in errors. */
 enum kw_status kw_rsa_public_from_pem(struct kw_crypto *crypto, const void *pem, size_t len,

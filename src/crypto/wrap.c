@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/decoder.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
@@ -49,6 +50,12 @@ size_t kw_rsa_bits(const struct kw_rsa_public *key)
     for (unsigned top = key->modulus[0]; top != 0; top >>= 1)
         bits++;
     return bits;
+}
+
+bool kw_rsa_same(const struct kw_rsa_public *a, const struct kw_rsa_public *b)
+{
+    return a->modulus_len > 0 && a->modulus_len == b->modulus_len &&
+           CRYPTO_memcmp(a->modulus, b->modulus, a->modulus_len) == 0;
 }
 
 static enum kw_status check_numbers(const struct kw_rsa_public *key, const char *what,

@@ -59,11 +59,6 @@ static void unlock_both(struct kw_keyring *keyring, struct kw_keyring *other)
     (void)pthread_mutex_unlock(&keyring->lock);
 }
 
-static bool same_modulus(const struct kw_rsa_public *a, const struct kw_rsa_public *b)
-{
-    return a->modulus_len == b->modulus_len && memcmp(a->modulus, b->modulus, a->modulus_len) == 0;
-}
-
 /* ---- backup ---- */
 
 struct backing_up {
@@ -86,7 +81,7 @@ static enum kw_status compare(struct kw_token *token, const struct kw_token_key 
 {
     const struct backing_up *job = context;
     (void)token;
-    return same_modulus(&scratch->public, &job->key->public) ? KW_OK : differs(err);
+    return kw_rsa_same(&scratch->public, &job->key->public) ? KW_OK : differs(err);
 }
 
 static enum kw_status seal_under_aes(struct kw_token *token, const struct kw_token_key *scratch,
@@ -150,7 +145,7 @@ enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_tok
                                  const struct kw_kek *kek, struct kw_sealed_key *ret_sealed,
                                  struct kw_error *err)
 {
-    if (!kek->aes && same_modulus(&kek->key.public, &key->public))
+    if (!kek->aes && kw_rsa_same(&kek->key.public, &key->public))
         return kw_fail(err, KW_USAGE,
                        "a key that is backed up under itself is gone when it is gone; give another "
                        "key with --kek");

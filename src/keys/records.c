@@ -283,12 +283,6 @@ static enum kw_status refuse(const struct kw_token_key *key, const struct kw_key
     return KW_OK;
 }
 
-static bool same_key(const struct kw_token_key *a, const struct kw_token_key *b)
-{
-    return a->public.modulus_len == b->public.modulus_len &&
-           memcmp(a->public.modulus, b->public.modulus, a->public.modulus_len) == 0;
-}
-
 static void drop_kept(struct kw_keyring *keyring, const struct kw_token_key *key)
 {
     for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++)
@@ -300,7 +294,7 @@ void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *ke
 {
     drop_kept(keyring, key);
     for (size_t i = 0; i < keyring->key_count; i++) {
-        if (!same_key(&keyring->keys[i], key))
+        if (!kw_rsa_same(&keyring->keys[i].public, &key->public))
             continue;
         keyring->notes[i].changed = true;
         drop_kept(keyring, &keyring->keys[i]);

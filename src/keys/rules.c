@@ -134,10 +134,7 @@ static bool has_second_key(const struct kw_rule_subject *subject, char actual[KW
         (void)snprintf(actual, KW_RULE_TEXT, "one key");
         return false;
     }
-    const struct kw_rsa_public *a = &subject->key->public;
-    const struct kw_rsa_public *b = &subject->with->public;
-    bool same_key =
-        a->modulus_len == b->modulus_len && memcmp(a->modulus, b->modulus, a->modulus_len) == 0;
+    bool same_key = kw_rsa_same(&subject->key->public, &subject->with->public);
     bool same_token = strcmp(subject->token->serial, subject->with_token->serial) == 0;
     (void)snprintf(actual, KW_RULE_TEXT, "%s key on %s token", same_key ? "the same" : "another",
                    same_token ? "the same" : "another");
