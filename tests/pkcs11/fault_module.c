@@ -386,10 +386,24 @@ static CK_RV generate_key(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_ATTRI
     return real->C_GenerateKey(session, how, attributes, count, key);
 }
 
+/* With SHA-1, as everywhere here. */
+static void look_at_parameters(const CK_MECHANISM *how)
+{
+    struct {
+        CK_ULONG bits;
+        CK_RSA_PKCS_OAEP_PARAMS *oaep;
+    } whole;
+    if (how->mechanism != CKM_RSA_AES_KEY_WRAP)
+        return;
+    memcpy(&whole, how->pParameter, sizeof(whole));
+    fault.parameters_changed |= whole.bits != 256 || whole.oaep->hashAlg != CKM_SHA_1;
+}
+
 static CK_RV wrap_key(CK_SESSION_HANDLE session, CK_MECHANISM *how, CK_OBJECT_HANDLE with,
                       CK_OBJECT_HANDLE key, unsigned char *out, CK_ULONG *out_len)
 {
     hang_if("C_WrapKey");
+    look_at_parameters(how);
     return real->C_WrapKey(session, how, with, key, out, out_len);
 }
 

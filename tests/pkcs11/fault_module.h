@@ -55,6 +55,7 @@ struct kw_fault {
     atomic_uint to_hang;  /* calls of that function */
 
     /* What was seen. */
+    bool parameters_changed; /* those of a CKM_RSA_AES_KEY_WRAP, while it hung */
     unsigned logins;
     bool last_pin_was_null;
     CK_USER_TYPE last_user;
