@@ -70,6 +70,8 @@ static enum kw_status decrypt_failed(struct kw_token *token, struct kw_session *
     session->failure = rv;
     enum kw_rv_meaning meaning = kw_rv_meaning(rv);
     attempt->refused = meaning == KW_RV_NOT_OFFERED;
+    if (rv == KW_CKR_NO_MEMORY) /* nobody has seen the ciphertext */
+        return kw_token_fail(token, rv, "decrypt", err);
     /* Trouble with the device is looked into by reconnecting; if it stays, it is the ciphertext. */
     if (meaning == KW_RV_DEVICE_TROUBLE || !kw_rv_recoverable(rv))
         return does_not_unwrap(rv, err);

@@ -219,7 +219,7 @@ static CK_RV hand_over(struct kw_guard *guard, struct call *call)
     else
         worker = worker_new(guard);
     if (!worker)
-        return CKR_HOST_MEMORY;
+        return KW_CKR_NO_MEMORY;
     return wait_for(worker, call, guard->timeout_ms * kw_call_kinds[call->which].patience);
 }
 
@@ -228,7 +228,7 @@ CK_RV kw_guard_call(size_t number, enum kw_call which, const struct kw_call_args
     struct kw_guard *guard = guards[number];
     struct call *call = call_new(which, args);
     if (!call)
-        return CKR_HOST_MEMORY;
+        return KW_CKR_NO_MEMORY;
     (void)pthread_mutex_lock(&guard->lock);
     CK_RV rv = hand_over(guard, call);
     bool abandoned = call->abandoned;

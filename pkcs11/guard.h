@@ -6,10 +6,6 @@
 
 #include "internal.h"
 
-/* What a call answers that got no answer in time, and every call after it until that one came back.
- * Vendors have the numbers from CKR_VENDOR_DEFINED on; no module may give this one. */
-#define KW_CKR_TIMED_OUT (CKR_VENDOR_DEFINED | 0x4B570001UL)
-
 /* Functions of Cryptoki have no argument that could tell which module is meant, so each guard has
  * functions of its own, made by the compiler: there are so many. */
 #define KW_GUARDS 8

@@ -10,6 +10,10 @@
 
 /* ---- answers of a token: rv.c ---- */
 
+/* Answers of the guard's own; no vendor's numbers begin with "KW". */
+#define KW_CKR_TIMED_OUT (CKR_VENDOR_DEFINED | 0x4B570001UL) /* or the module is stuck */
+#define KW_CKR_NO_MEMORY (CKR_VENDOR_DEFINED | 0x4B570002UL) /* the module was not called */
+
 /* What a CK_RV means for what to do next. */
 enum kw_rv_meaning {
     KW_RV_OTHER,

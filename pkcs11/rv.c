@@ -1,7 +1,7 @@
 /* What tokens answer: a table of CK_RV, its name and what it means for us. */
 #include <stdio.h>
 
-#include "guard.h"
+#include "internal.h"
 
 struct answer {
     CK_RV rv;
@@ -85,6 +85,7 @@ static const struct answer answers[] = {
     ANSWER(CKR_LIBRARY_LOAD_FAILED, KW_RV_OTHER),
     ANSWER(CKR_FUNCTION_REJECTED, KW_RV_OTHER),
     {KW_CKR_TIMED_OUT, KW_RV_TIMED_OUT, "no answer in time"},
+    {KW_CKR_NO_MEMORY, KW_RV_MEMORY, "no locked memory or thread for it"},
 };
 
 static const struct answer *find_answer(CK_RV rv)

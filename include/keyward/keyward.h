@@ -6,7 +6,12 @@
  * Every function that can fail returns a status and fills *err, which may be NULL; outputs (ret_)
  * are untouched then. A keyring may be used by several threads at once; a drop too, once it is
  * open; a kw_plain by one thread at a time. Ignore SIGPIPE in a process that uses tokens: some
- * modules talk to a daemon. */
+ * modules talk to a daemon.
+ *
+ * Modules are called in threads of the library's own, which take no signals. A call that gets no
+ * answer within the [token]'s timeout fails with KW_TOKEN and its thread stays in the module until
+ * it has one; exit() runs what the module has registered, which may wait for that thread, so a
+ * program that ends then does well to use _exit(). */
 #ifndef KEYWARD_KEYWARD_H
 #define KEYWARD_KEYWARD_H
 

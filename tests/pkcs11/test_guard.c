@@ -533,6 +533,43 @@ static void a_child(void **state)
 #endif
 }
 
+/* All but one place for a secret as long as a modulus. */
+static size_t use_up_locked_memory(struct kw_secret **secrets, size_t max)
+{
+    size_t count = 0;
+    struct kw_secret *place = NULL;
+    assert_int_equal(kw_secret_new(256, &place, NULL), KW_OK);
+    for (size_t size = KW_SECRET_MAX; size >= 1; size /= 2)
+        while (count < max && kw_secret_new(size, &secrets[count], NULL) == KW_OK)
+            count++;
+    assert_in_range(count, 1, max - 1);
+    kw_secret_free(place);
+    return count;
+}
+
+/* That is no fault of the ciphertext. */
+static void no_locked_memory_for_a_call(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    struct kw_fault *fault = hsm_fault();
+    struct kw_token *token = open_faulty();
+    struct kw_token_key key = hsm_find_key(token, "kw-guard");
+    uint8_t wrapped[KW_RSA_MAX_BYTES];
+    size_t len = hsm_wrap(&key, KW_RSA_OAEP, wrapped);
+    struct kw_secret *secret = NULL, *secrets[1024];
+    struct kw_error err = {.status = KW_OK};
+    size_t count = use_up_locked_memory(secrets, KW_COUNT(secrets));
+    enum kw_status status = kw_token_decrypt(token, &key, KW_RSA_OAEP, wrapped, len, &secret, &err);
+    while (count > 0)
+        kw_secret_free(secrets[--count]);
+    if (status != KW_TOKEN || !strstr(err.message, "locked memory"))
+        fail_msg("status %d: %s", (int)status, err.message);
+    assert_int_equal(fault->decrypts, 0);
+    hsm_assert_unwraps(token, &key, KW_RSA_OAEP);
+    kw_token_free(token);
+}
+
 /* ---- the PIN ---- */
 
 static void a_pin_that_is_accepted_late(void **state)
@@ -582,6 +619,7 @@ int main(void)
         cmocka_unit_test(an_attribute_that_hangs),
         cmocka_unit_test(one_of_many_threads_hangs),
         cmocka_unit_test(a_child),
+        cmocka_unit_test(no_locked_memory_for_a_call),
         cmocka_unit_test(a_pin_that_is_accepted_late),
         /* The last one: the PIN counts as refused from then on. */
         cmocka_unit_test(a_pin_that_is_refused_late),
