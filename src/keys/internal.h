@@ -64,6 +64,9 @@ enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *e
 enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, const char *text,
                               bool only_one, size_t **ret_indices, size_t *ret_count,
                               struct kw_error *err);
+/* KW_KEY_NOT_FOUND where `text` is a URI that names another token than the one that is open. */
+enum kw_status kw_check_token(const struct kw_keyring *keyring, const char *text,
+                              struct kw_error *err);
 
 /* With the lock held: opens the token and plans a key from outside, whose name must be free. `id`
  * gets a fresh version and must outlive the plan. KW_USAGE, KW_EXISTS. */

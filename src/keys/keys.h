@@ -195,8 +195,8 @@ struct kw_version {
     const struct kw_key_record *record;
 };
 /* The versions that `name` means (a pkcs11: URI, an id in hex, a label; NULL: all keys), by label
- * and then newest first. The array is the caller's, to be freed with free(); what it points to is
- * the keyring's. KW_KEY_NOT_FOUND. */
+ * and then newest first. What a URI says of the token must be true of the keyring's. The array is
+ * the caller's, to be freed with free(); what it points to is the keyring's. KW_KEY_NOT_FOUND. */
 enum kw_status kw_keyring_versions(struct kw_keyring *keyring, const char *name,
                                    struct kw_version **ret_versions, size_t *ret_count,
                                    struct kw_error *err);

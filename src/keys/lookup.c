@@ -158,8 +158,8 @@ enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, cons
 }
 
 /* A key of another token than the one that the URI names is not the key that was meant. */
-static enum kw_status check_token(const struct kw_keyring *keyring, const char *text,
-                                  struct kw_error *err)
+enum kw_status kw_check_token(const struct kw_keyring *keyring, const char *text,
+                              struct kw_error *err)
 {
     struct kw_uri *uri = NULL;
     if (!text || !kw_is_uri(text))
@@ -185,7 +185,7 @@ enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
     size_t index = 0;
     enum kw_status status;
     if ((status = kw_keyring_keys(keyring, &keys, &count, err)) ||
-        (status = check_token(keyring, override ? override : mapped, err)) ||
+        (status = kw_check_token(keyring, override ? override : mapped, err)) ||
         (status = kw_choose_key(keys, count, version, mapped, override, &index, err)))
         return status;
     char shown[2 * SHOWN_MAX];

@@ -383,9 +383,11 @@ static enum kw_status list_versions(struct kw_keyring *keyring, const char *name
 {
     size_t count = 0;
     size_t *indices = NULL;
-    enum kw_status status =
-        name ? kw_select_keys(keyring->keys, keyring->key_count, name, false, &indices, &count, err)
-             : select_all(keyring, &indices, &count, err);
+    enum kw_status status = kw_check_token(keyring, name, err);
+    if (!status)
+        status = name ? kw_select_keys(keyring->keys, keyring->key_count, name, false, &indices,
+                                       &count, err)
+                      : select_all(keyring, &indices, &count, err);
     if (status)
         return status;
     status = count == 1 ? note_one(keyring, indices[0], err) : note_all(keyring, err);

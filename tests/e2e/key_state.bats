@@ -297,3 +297,18 @@ assert key["jwk"]["key_ops"] == ["import"] and key["unwrap"] and not key["decryp
     expect 5 on_token byok import key.byok --kek "$k" --name "$k-copy2" --no-expiry
     says 'is disabled'
 }
+
+@test "a URI that names another token means no key of this one" {
+    k=$(name)
+    key create "$k" --no-expiry
+    for step in show disable delete; do
+        expect 5 key "$step" "pkcs11:token=another;object=$k"
+        says 'names another token'
+    done
+    [ "$(told "$k" state)" = enabled ]
+    expect 0 key disable "pkcs11:token=keyward;object=$k"
+    expect 5 key check "pkcs11:token=another;object=$k" --for dataverse
+    says 'names another token'
+    expect 5 key purge "pkcs11:token=another;object=$k" --confirm "pkcs11:token=another;object=$k"
+    says 'names another token'
+}
