@@ -11,11 +11,12 @@ static enum kw_status print_results(const struct kw_rule_result *results, size_t
                                     const struct arguments *arguments, bool passed,
                                     struct kw_error *err)
 {
+    char shown[SHOWN_TEXT];
     if (arguments->json) {
         cJSON *json = cJSON_CreateObject();
         json_text(json, "schema", SCHEMA);
         json_text(json, "service", arguments->service);
-        json_text(json, "key", arguments->operands[0]);
+        json_text(json, "key", show(arguments->operands[0], shown));
         (void)cJSON_AddBoolToObject(json, "passed", passed);
         cJSON *array = cJSON_AddArrayToObject(json, "rules");
         for (size_t i = 0; i < count; i++) {
@@ -51,24 +52,47 @@ static enum kw_status find_newest(struct kw_keyring *keyring, const char *name,
     return status;
 }
 
-/* The second key, which may be on a token of its own. */
-static enum kw_status open_second(const struct arguments *arguments, struct kw_keyring *first,
-                                  struct kw_keyring **ret_keyring, struct kw_rule_subject *subject,
-                                  struct kw_error *err)
+struct checking {
+    const struct arguments *arguments;
+    enum kw_service service;
+    struct kw_keyring *keyring;
+    struct kw_keyring *second; /* of --with-token, or NULL */
+    struct kw_rule_subject subject;
+    struct kw_rule_result results[KW_RULES_MAX];
+    size_t count;
+};
+
+static enum kw_status check_arguments(struct checking *checking, struct kw_error *err)
 {
-    if (!arguments->with)
-        return KW_OK;
-    struct kw_keyring *keyring = first;
+    const struct arguments *arguments = checking->arguments;
+    if (!arguments->service || !kw_service_parse(arguments->service, &checking->service))
+        return kw_fail(err, KW_USAGE, "say which service with --for");
+    if (arguments->with_token && !arguments->with)
+        return kw_fail(err, KW_USAGE, "say which key of --with-token is meant, with --with");
+    return KW_OK;
+}
+
+/* The one of the second key first: the other takes the PINs out of the arguments. */
+static enum kw_status open_both(struct checking *checking, char **argv, struct kw_error *err)
+{
+    const struct arguments *arguments = checking->arguments;
+    const struct kw_keyring_options options = {
+        .config_file = arguments->config, .token = arguments->with_token, .ask_pin = ask_pin};
+    enum kw_status status = kw_secret_start(err);
+    if (!status && arguments->with_token)
+        status = kw_keyring_open(&options, &checking->second, err);
+    return status ? status : open_keyring(arguments, argv, &checking->keyring, err);
+}
+
+/* The second key, which may be on a token of its own. */
+static enum kw_status find_second(struct checking *checking, struct kw_error *err)
+{
+    struct kw_rule_subject *subject = &checking->subject;
+    struct kw_keyring *keyring = checking->second ? checking->second : checking->keyring;
     struct kw_version second;
-    enum kw_status status = KW_OK;
-    if (arguments->with_token) {
-        const struct kw_keyring_options options = {
-            .config_file = arguments->config, .token = arguments->with_token, .ask_pin = ask_pin};
-        status = kw_keyring_open(&options, ret_keyring, err);
-        keyring = *ret_keyring;
-    }
-    if (!status)
-        status = find_newest(keyring, arguments->with, &second, err);
+    if (!checking->arguments->with)
+        return KW_OK;
+    enum kw_status status = find_newest(keyring, checking->arguments->with, &second, err);
     if (!status)
         status = kw_keyring_token(keyring, &subject->with_token, err);
     if (!status)
@@ -76,49 +100,53 @@ static enum kw_status open_second(const struct arguments *arguments, struct kw_k
     return status;
 }
 
-static enum kw_status check(struct kw_keyring *keyring, struct kw_rule_subject *subject,
-                            const struct arguments *arguments, struct kw_error *err)
+static enum kw_status check(struct checking *checking, struct kw_error *err)
 {
-    enum kw_service service;
-    struct kw_rule_result results[KW_RULES_MAX];
+    struct kw_keyring *keyring = checking->keyring;
+    struct kw_rule_subject *subject = &checking->subject;
     struct kw_version version;
-    char shown[SHOWN_TEXT];
-    if (!arguments->service || !kw_service_parse(arguments->service, &service))
-        return kw_fail(err, KW_USAGE, "say which service with --for");
-    enum kw_status status = find_newest(keyring, arguments->operands[0], &version, err);
-    if (!status)
-        status = kw_keyring_token(keyring, &subject->token, err);
-    if (status)
+    enum kw_status status;
+    if ((status = find_newest(keyring, checking->arguments->operands[0], &version, err)) ||
+        (status = kw_keyring_token(keyring, &subject->token, err)) ||
+        (status = find_second(checking, err)))
         return status;
     subject->key = version.key;
     subject->record = version.record;
     subject->retention_days = kw_keyring_retention_days(keyring);
     subject->purge_protection = kw_keyring_config(keyring)->life.purge_protection == KW_YES;
-    size_t count = kw_rules_check(service, subject, results);
+    checking->count = kw_rules_check(checking->service, subject, checking->results);
+    return KW_OK;
+}
+
+static int tell(const struct checking *checking, struct kw_error *err)
+{
+    const struct arguments *arguments = checking->arguments;
+    char shown[SHOWN_TEXT];
     size_t failed = 0;
-    for (size_t i = 0; i < count; i++)
-        failed += !results[i].passed;
-    status = print_results(results, count, arguments, failed == 0, err);
+    for (size_t i = 0; i < checking->count; i++)
+        failed += !checking->results[i].passed;
+    enum kw_status status =
+        print_results(checking->results, checking->count, arguments, failed == 0, err);
     if (!status && failed > 0)
-        status =
-            kw_fail(err, KW_KEY_UNUSABLE, "key \"%s\" does not fit %s: %zu of %zu rules failed",
-                    show(arguments->operands[0], shown), arguments->service, failed, count);
-    return status;
+        status = kw_fail(
+            err, KW_KEY_UNUSABLE, "key \"%s\" does not fit %s: %zu of %zu rules failed",
+            show(arguments->operands[0], shown), arguments->service, failed, checking->count);
+    return status ? print_error(err) : 0;
 }
 
 int run_key_check(const struct arguments *arguments, char **argv)
 {
-    struct kw_rule_subject subject = {.now = time(NULL)};
-    struct kw_keyring *keyring = NULL;
-    struct kw_keyring *second = NULL;
+    struct checking checking = {.arguments = arguments, .subject = {.now = time(NULL)}};
     struct kw_error err;
     enum kw_status status;
-    if (!(status = open_keyring(arguments, argv, &keyring, &err)) &&
-        !(status = open_second(arguments, keyring, &second, &subject, &err)))
-        status = check(keyring, &subject, arguments, &err);
-    print_keyring_warnings(keyring, arguments);
+    if (!(status = check_arguments(&checking, &err)) &&
+        !(status = open_both(&checking, argv, &err)))
+        status = check(&checking, &err);
     hide_pins(argv);
-    kw_keyring_free(second);
-    kw_keyring_free(keyring);
-    return status ? print_error(&err) : 0;
+    int exit_code = status ? fail_with(arguments, SCHEMA, &err) : tell(&checking, &err);
+    print_keyring_warnings(checking.keyring, arguments);
+    print_keyring_warnings(checking.second, arguments);
+    kw_keyring_free(checking.second);
+    kw_keyring_free(checking.keyring);
+    return exit_code;
 }

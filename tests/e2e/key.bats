@@ -24,6 +24,15 @@ assert (key["not_before"], key["expires"]) == ("2026-01-01", "2031-12-31")
     expect 5 key check "$name" --for customer-key
     says 'rules failed'
     grep -q 'KeyExpiry .*Failed' <<<"$output"
+    expect 5 key check nonesuch --for customer-key --json
+    grep -q '"exit_code":.*5' <<<"$output"
+    expect 2 key check "$name" --json
+    grep -q '"exit_code":.*2' <<<"$output"
+    # The name is as it was given, whatever bytes it has.
+    expect 0 pkcs11-tool --module "$KW_TEST_MODULE" --token-label keyward --login --pin env:KW_PIN \
+        --keypairgen --key-type rsa:2048 --label $'bad\xff'"$name"
+    expect 5 key check $'bad\xff'"$name" --for customer-key --json
+    iconv -f UTF-8 -t UTF-8 <<<"$output"
     expect 5 key check "$name" --for customer-key --json
     python3 -c '
 import json, sys

@@ -254,3 +254,12 @@ json.dump(file, open("bad.backup", "w"))
     done
     opens_drop
 }
+
+@test "a PIN in the URI of the token of a second key is sent as it is" {
+    uri="pkcs11:token=second?module-path=$KW_TEST_MODULE&pin-value=$KW_PIN"
+    expect 5 on_token key check e2e --for customer-key --with rsa --with-token "$uri"
+    grep -q 'KeyCount .*Passed' <<<"$output"
+    warns 'the PIN stands in'
+    expect 2 on_token key check e2e --for dataverse --with-token "$uri"
+    says '--with'
+}
