@@ -122,6 +122,9 @@ const char *kw_jws_verify(struct kw_crypto *crypto, const char *jws, size_t len,
                           kw_jws_signer_fn find_signer, void *context,
                           struct kw_buffer *ret_payload);
 
+/* KW_USAGE where the label is the one of the key that signs records: no other key gets it. */
+enum kw_status kw_check_not_signer_label(const struct kw_keyring *keyring, const char *label,
+                                         struct kw_error *err);
 /* Whether it signs the records of the other keys. */
 bool kw_is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key);
 /* A kw_jws_signer_fn whose context is a keyring; kid NULL: any. Reads the keys of the token again

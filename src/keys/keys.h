@@ -126,7 +126,9 @@ struct kw_new_key {
 enum kw_status kw_keyring_create(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                  struct kw_token_key *ret_key, struct kw_error *err);
 /* Makes the next version of a key that is there; the others stay as they are. `wanted->bits` 0 is
- * as many as they have, where that is the same for all. KW_KEY_NOT_FOUND. */
+ * as many as they have, where that is the same for all. It is for what they are for, whatever
+ * `wanted->use`, if that is import alone. KW_KEY_NOT_FOUND, KW_KEY_UNUSABLE where all are deleted.
+ */
 enum kw_status kw_keyring_rotate(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                  struct kw_token_key *ret_key, struct kw_error *err);
 enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_token_key *key,

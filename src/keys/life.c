@@ -5,7 +5,8 @@
 
 #define NAME_MAX_LENGTH 127
 
-static enum kw_status check_name(const char *name, struct kw_error *err)
+static enum kw_status check_name(const struct kw_keyring *keyring, const char *name,
+                                 struct kw_error *err)
 {
     size_t len = strlen(name);
     bool printable = len >= 1 && len <= NAME_MAX_LENGTH;
@@ -16,7 +17,7 @@ static enum kw_status check_name(const char *name, struct kw_error *err)
                        "a key's name has 1 to %d printable ASCII characters without spaces; for "
                        "Data Connect it is the tenant id",
                        NAME_MAX_LENGTH);
-    return KW_OK;
+    return kw_check_not_signer_label(keyring, name, err);
 }
 
 static size_t count_versions(const struct kw_keyring *keyring, const char *name,
@@ -82,6 +83,49 @@ static enum kw_status create(struct kw_keyring *keyring, const struct kw_new_key
     return status ? status : make(keyring, wanted, ret_key, err);
 }
 
+/* What a version may do while it is enabled. */
+static enum kw_status read_version(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                   bool *ret_deleted, bool *ret_decrypt, bool *ret_unwrap,
+                                   struct kw_error *err)
+{
+    struct kw_key_record record = {.state = KW_RECORD_NONE};
+    enum kw_status status = kw_record_load(keyring, key, &record, err);
+    if (!status) {
+        bool good = record.state == KW_RECORD_GOOD;
+        *ret_deleted = good && record.deleted[0];
+        *ret_decrypt = key->decrypt || (good && record.decrypt);
+        *ret_unwrap = key->unwrap || (good && record.unwrap);
+    }
+    kw_key_record_cleanup(&record);
+    return status;
+}
+
+/* The next version is for what the others are for, those aside that are deleted. */
+static enum kw_status choose_use(struct kw_keyring *keyring, struct kw_new_key *next,
+                                 struct kw_error *err)
+{
+    size_t kept = 0, imports = 0;
+    for (size_t i = 0; i < keyring->key_count; i++) {
+        const struct kw_token_key *key = &keyring->keys[i];
+        bool deleted = false, decrypt = false, unwrap = false;
+        if (strcmp(key->label, next->name) != 0)
+            continue;
+        enum kw_status status = read_version(keyring, key, &deleted, &decrypt, &unwrap, err);
+        if (status)
+            return status;
+        kept += !deleted;
+        imports += !deleted && unwrap && !decrypt;
+    }
+    if (kept == 0)
+        return kw_fail(err, KW_KEY_UNUSABLE,
+                       "every version of key \"%s\" was deleted; recover it first with keyward key "
+                       "recover, or choose another name",
+                       next->name);
+    if (imports == kept)
+        next->use = KW_USE_IMPORT;
+    return KW_OK;
+}
+
 static enum kw_status rotate(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                              struct kw_token_key *ret_key, struct kw_error *err)
 {
@@ -102,7 +146,8 @@ static enum kw_status rotate(struct kw_keyring *keyring, const struct kw_new_key
     }
     if (next.bits == 0)
         next.bits = (unsigned)kw_rsa_bits(&first->public);
-    return make(keyring, &next, ret_key, err);
+    enum kw_status status = choose_use(keyring, &next, err);
+    return status ? status : make(keyring, &next, ret_key, err);
 }
 
 typedef enum kw_status (*make_fn)(struct kw_keyring *keyring, const struct kw_new_key *wanted,
@@ -113,7 +158,7 @@ static enum kw_status with_token(struct kw_keyring *keyring, const char *op, mak
                                  struct kw_error *err)
 {
     struct kw_act act = {.ck_rv = 0};
-    enum kw_status status = check_name(wanted->name, err);
+    enum kw_status status = check_name(keyring, wanted->name, err);
     if (status)
         return status;
     (void)pthread_mutex_lock(&keyring->lock);
@@ -146,7 +191,7 @@ enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_tok
 {
     char label[96];
     struct kw_act act = {.ck_rv = 0};
-    enum kw_status status = change->label ? check_name(change->label, err) : KW_OK;
+    enum kw_status status = change->label ? check_name(keyring, change->label, err) : KW_OK;
     if (status)
         return status;
     (void)pthread_mutex_lock(&keyring->lock);
@@ -191,7 +236,8 @@ enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_k
                                struct kw_error *err)
 {
     enum kw_status status;
-    if ((status = check_name(wanted->name, err)) || (status = kw_keyring_connect(keyring, err)) ||
+    if ((status = check_name(keyring, wanted->name, err)) ||
+        (status = kw_keyring_connect(keyring, err)) ||
         (status = check_free(keyring, wanted->name, err)))
         return status;
     return make_plan(keyring, wanted, id, ret_plan, err);

@@ -14,6 +14,18 @@ static const char *signer_label(const struct kw_keyring *keyring)
     return configured ? configured : DEFAULT_SIGNER;
 }
 
+enum kw_status kw_check_not_signer_label(const struct kw_keyring *keyring, const char *label,
+                                         struct kw_error *err)
+{
+    char shown[96];
+    if (strcmp(label, signer_label(keyring)) != 0)
+        return KW_OK;
+    return kw_fail(err, KW_USAGE,
+                   "\"%s\" is the name of the key that signs the records of keys, and is made "
+                   "where it is needed; choose another name",
+                   kw_printable(label, strlen(label), shown, sizeof(shown)));
+}
+
 /* Some tokens let every key decrypt too. It is never used for that, see kw_check_use: what it
  * decrypts on request could look like a signature. */
 bool kw_is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key)

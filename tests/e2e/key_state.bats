@@ -312,3 +312,34 @@ assert key["jwk"]["key_ops"] == ["import"] and key["unwrap"] and not key["decryp
     expect 5 key purge "pkcs11:token=another;object=$k" --confirm "pkcs11:token=another;object=$k"
     says 'names another token'
 }
+
+@test "the next version is for what the others are for, and a deleted key has none" {
+    k=$(name)
+    expect 0 on_token byok kek create "$k" --no-expiry --bits 2048
+    expect 0 key disable "$k"
+    expect 0 key rotate "$k" --no-expiry
+    expect 0 key enable "$k"
+    [ "$(told "$k" decrypt)" = $'False\nFalse' ]
+    expect 0 on_token byok kek show "$k"
+    expect 0 key delete "$k"
+    expect 5 key rotate "$k" --no-expiry
+    says 'was deleted'
+    [ "$(told "$k" id | wc -l)" -eq 2 ]
+    expect 0 key recover "$(told "$k" id | tail -n 1)"
+    expect 0 key rotate "$k" --no-expiry
+}
+
+@test "no other key gets the name of the one that signs records" {
+    k=$(name)
+    key create "$k" --no-expiry --exportable
+    printf '[keys]\nrecords-key = signer-%s\n' "$k" >keys.conf
+    openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out key.pem 2>/dev/null
+    expect 2 key create "signer-$k" --no-expiry
+    says 'signs the records'
+    expect 2 key import key.pem --name "signer-$k" --no-expiry
+    expect 2 key set "$k" --label "signer-$k"
+    [ "$(told "$k" label)" = "$k" ]
+    printf '[keys]\n' >keys.conf
+    expect 2 key rotate keyward-records --no-expiry
+    says 'signs the records'
+}
