@@ -311,13 +311,14 @@ struct kw_sealed_key {
 };
 /* What was wrapped is unwrapped again, to a session object, and its modulus compared, by the KEK
  * where its token is known, else as kw_token_backup_key. KW_USAGE where the KEK is the key itself;
- * KW_KEY_UNUSABLE where a token can't. */
+ * KW_KEY_UNUSABLE where a token can't, or where the key or the KEK is disabled or deleted. */
 enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
                                  const struct kw_kek *kek, struct kw_sealed_key *ret_sealed,
                                  struct kw_error *err);
 /* The other way: puts the key on the keyring's token as planned, both halves or none, if its public
  * half has the fingerprint. The id has to be free (KW_EXISTS); the name may be that of other
- * versions, which is what it was. KW_KEY_UNWRAP where the KEK does not unwrap it. */
+ * versions, which is what it was. KW_KEY_UNWRAP where the KEK does not unwrap it, KW_KEY_UNUSABLE
+ * where that is disabled or deleted. */
 enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_kek *kek,
                                   const uint8_t *wrapped, size_t wrapped_len,
                                   const uint8_t fingerprint[KW_SHA256_SIZE],

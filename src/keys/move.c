@@ -59,6 +59,12 @@ static void unlock_both(struct kw_keyring *keyring, struct kw_keyring *other)
     (void)pthread_mutex_unlock(&keyring->lock);
 }
 
+/* AES keys have no record. */
+static enum kw_status check_kek(const struct kw_kek *kek, struct kw_error *err)
+{
+    return kek->keyring && !kek->aes ? kw_check_use(kek->keyring, &kek->key, err) : KW_OK;
+}
+
 /* ---- backup ---- */
 
 struct backing_up {
@@ -154,6 +160,8 @@ enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_tok
     enum kw_status status = lock_both(keyring, kek->keyring, err);
     if (!status)
         status = kw_check_use(keyring, key, err);
+    if (!status)
+        status = check_kek(kek, err);
     if (!status)
         status = kw_act_begin(keyring, &act, "key.backup", key, NULL, err);
     if (!status) {
@@ -256,6 +264,10 @@ enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_ke
                             .transported = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
     struct kw_act act = {.ck_rv = 0};
     enum kw_status status = lock_both(keyring, kek->keyring, err);
+    if (!status)
+        status = kw_check_not_signer_label(keyring, plan->label, err);
+    if (!status)
+        status = check_kek(kek, err);
     if (!status)
         status = kw_act_begin(keyring, &act, "key.restore", NULL, plan->label, err);
     if (!status) {

@@ -263,3 +263,19 @@ json.dump(file, open("bad.backup", "w"))
     expect 2 on_token key check e2e --for dataverse --with-token "$uri"
     says '--with'
 }
+
+@test "a KEK that was deleted wraps no backup and opens none, and says so" {
+    key_with_drop
+    keyward byok kek create "$key-kek" --no-expiry --token "$SECOND"
+    expect 0 on_token key backup "$key" --to key.backup --kek "$(kek "$key-kek")"
+    keyward key delete "$key-kek" --token "$SECOND"
+    expect 5 on_token key backup "$key" --to other.backup --kek "$(kek "$key-kek")"
+    says 'was deleted'
+    [ ! -e other.backup ]
+    lose "$key"
+    expect 5 on_token key restore key.backup --kek "$(kek "$key-kek")"
+    says 'was deleted'
+    keyward key recover "$key-kek" --token "$SECOND"
+    expect 0 on_token key restore key.backup --kek "$(kek "$key-kek")"
+    opens_drop
+}
