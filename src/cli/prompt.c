@@ -74,7 +74,7 @@ enum kw_status ask_pin(void *context, const char *token_label, char *pin, size_t
     return ask("PIN for token", token_label, pin, capacity, ret_len);
 }
 
-/* KW_PIN_MISSING without a message where there is no terminal. */
+/* KW_PIN_MISSING, KW_READ and KW_INTERRUPTED come without a message. */
 static enum kw_status ask_secret(const char *question, const char *name, size_t max,
                                  struct kw_secret **ret_secret, struct kw_error *err)
 {
@@ -132,8 +132,8 @@ enum kw_status ask_passphrase(const char *what, struct kw_secret **ret_passphras
                               struct kw_error *err)
 {
     enum kw_status status = ask_secret("Passphrase of", what, PASSPHRASE_MAX, ret_passphrase, err);
-    if (status == KW_PIN_MISSING)
-        status = kw_fail(err, KW_PIN_MISSING,
+    if (status)
+        status = kw_fail(err, status,
                          "%s is encrypted and no passphrase was given; type it on a terminal, or "
                          "name its source with --passphrase-source",
                          what);

@@ -93,6 +93,10 @@ assert (key["not_before"], key["expires"]) == ("2026-01-01", "2031-12-31")
         expect 3 setsid "$KW_PROGRAM" key import "$file" --name x --no-expiry --token "$KW_TEST_TOKEN"
         says 'no passphrase was given'
     done
+    run tool prompt $'\x03' "$KW_PROGRAM" key import key.p12 --name x --no-expiry \
+        --token "$KW_TEST_TOKEN"
+    [ "$status" -eq 130 ]
+    grep -q 'keyward: .*passphrase' <<<"$output"
     expect 3 import key.p12 --name x --no-expiry --passphrase-source telepathy
     [ "$(objects)" = "$before" ]
     # A source that is not needed is not looked at.
