@@ -68,20 +68,29 @@ int run_key_step(const struct arguments *arguments, char **argv)
 
 /* ---- purging ---- */
 
+static enum kw_status ask_for_name(const char *name, char *typed, size_t size, struct kw_error *err)
+{
+    char shown[SHOWN_TEXT], question[2 * SHOWN_TEXT];
+    (void)snprintf(question, sizeof(question),
+                   "This destroys \"%s\" for ever. Type that name to go on: ", show(name, shown));
+    enum kw_status status = ask_line(question, typed, size);
+    if (status == KW_INTERRUPTED)
+        return kw_fail(err, status, "interrupted, so nothing was purged");
+    return status ? kw_fail(err, KW_USAGE,
+                            "the key's name was not typed on a terminal, so nothing was purged; "
+                            "give it with --confirm")
+                  : KW_OK;
+}
+
 /* What is typed, or --confirm, must be the key's name: no habit types that. */
 static enum kw_status check_confirmed(const struct arguments *arguments, struct kw_error *err)
 {
-    char typed[SHOWN_TEXT], shown[SHOWN_TEXT];
+    char typed[SHOWN_TEXT];
     const char *name = arguments->operands[0], *given = arguments->confirm;
     if (!given) {
-        char question[2 * SHOWN_TEXT];
-        (void)snprintf(
-            question, sizeof(question),
-            "This destroys \"%s\" for ever. Type that name to go on: ", show(name, shown));
-        if (ask_line(question, typed, sizeof(typed)) != KW_OK)
-            return kw_fail(
-                err, KW_USAGE,
-                "there is no terminal to ask for the key's name; give it with --confirm");
+        enum kw_status status = ask_for_name(name, typed, sizeof(typed), err);
+        if (status)
+            return status;
         given = typed;
     }
     if (strcmp(given, name) != 0)
@@ -97,8 +106,8 @@ static enum kw_status purge_version(struct kw_keyring *keyring, const struct kw_
 }
 
 /* All of them, or none: a name has several versions. */
-static enum kw_status check_deleted(struct kw_keyring *keyring, const struct arguments *arguments,
-                                    struct kw_error *err)
+static enum kw_status check_all(struct kw_keyring *keyring, const struct arguments *arguments,
+                                struct kw_error *err)
 {
     struct kw_version *versions = NULL;
     size_t count = 0;
@@ -114,6 +123,8 @@ static enum kw_status check_deleted(struct kw_keyring *keyring, const struct arg
                              "delete it first with keyward key delete, or name one version by its "
                              "id",
                              id, show(key->label, shown));
+        else
+            status = kw_version_check_purge(&versions[i], err);
     }
     free(versions);
     return status;
@@ -122,7 +133,7 @@ static enum kw_status check_deleted(struct kw_keyring *keyring, const struct arg
 static enum kw_status purge_key(struct kw_keyring *keyring, const struct arguments *arguments,
                                 struct kw_error *err)
 {
-    enum kw_status status = check_deleted(keyring, arguments, err);
+    enum kw_status status = check_all(keyring, arguments, err);
     if (!status)
         status = check_confirmed(arguments, err);
     return status ? status : with_versions(keyring, arguments, purge_version, false, err);

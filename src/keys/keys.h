@@ -221,6 +221,9 @@ long kw_keyring_retention_days(const struct kw_keyring *keyring);
 enum kw_key_step { KW_STEP_DISABLE, KW_STEP_ENABLE, KW_STEP_DELETE, KW_STEP_RECOVER };
 enum kw_status kw_keyring_step(struct kw_keyring *keyring, const struct kw_token_key *key,
                                enum kw_key_step step, struct kw_error *err);
+/* Whether that can be purged now: KW_KEY_UNUSABLE where it is not deleted, or protected for longer.
+ */
+enum kw_status kw_version_check_purge(const struct kw_version *version, struct kw_error *err);
 /* Destroys both halves of a deleted key, and then its record. KW_KEY_UNUSABLE where it is not
  * deleted, or protected for longer. */
 enum kw_status kw_keyring_purge(struct kw_keyring *keyring, const struct kw_token_key *key,

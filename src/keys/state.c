@@ -185,15 +185,11 @@ enum kw_status kw_keyring_step(struct kw_keyring *keyring, const struct kw_token
 
 /* ---- purging ---- */
 
-static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_key *key,
-                            const void *context, struct kw_key_record *record, struct kw_error *err)
+enum kw_status kw_version_check_purge(const struct kw_version *version, struct kw_error *err)
 {
-    (void)context;
+    const struct kw_key_record *record = version->record;
     char label[96], now[KW_TIMESTAMP_SIZE];
-    enum kw_status status = load_or_begin(keyring, key, false, record, err);
-    if (status)
-        return status;
-    kw_printable(key->label, strlen(key->label), label, sizeof(label));
+    kw_printable(version->key->label, strlen(version->key->label), label, sizeof(label));
     kw_timestamp(time(NULL), now);
     if (!record->deleted[0])
         return kw_fail(err, KW_KEY_UNUSABLE,
@@ -202,6 +198,19 @@ static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_ke
         return kw_fail(err, KW_KEY_UNUSABLE,
                        "key \"%s\" was deleted under purge protection; it can be purged after %s",
                        label, record->purge_after);
+    return KW_OK;
+}
+
+static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_key *key,
+                            const void *context, struct kw_key_record *record, struct kw_error *err)
+{
+    (void)context;
+    const struct kw_version version = {key, record};
+    enum kw_status status = load_or_begin(keyring, key, false, record, err);
+    if (!status)
+        status = kw_version_check_purge(&version, err);
+    if (status)
+        return status;
     status = kw_token_destroy_key(keyring->token, key, err);
     /* An earlier purge may have come as far as that. */
     if (status != KW_OK && status != KW_KEY_NOT_FOUND)

@@ -343,3 +343,27 @@ assert key["jwk"]["key_ops"] == ["import"] and key["unwrap"] and not key["decryp
     expect 2 key rotate keyward-records --no-expiry
     says 'signs the records'
 }
+
+@test "where one version is under purge protection no other is purged either" {
+    k=$(name)
+    key create "$k" --no-expiry
+    key rotate "$k" --no-expiry
+    printf '[keys]\npurge-protection = yes\n' >keys.conf
+    key delete "$(told "$k" id | tail -n 1)"
+    printf '[keys]\n' >keys.conf
+    key delete "$(told "$k" id | head -n 1)"
+    expect 5 key purge "$k" --confirm "$k"
+    says 'under purge protection'
+    [ "$(told "$k" id | wc -l)" -eq 2 ]
+}
+
+@test "a purge that is interrupted where it asks purges nothing" {
+    k=$(name)
+    key create "$k" --no-expiry
+    key delete "$k"
+    run tool prompt $'\x03' "$KW_PROGRAM" key purge "$k" --token "$KW_TEST_TOKEN" --config keys.conf
+    [ "$status" -eq 130 ]
+    run tool prompt "$k" "$KW_PROGRAM" key purge "$k" --token "$KW_TEST_TOKEN" --config keys.conf
+    [ "$status" -eq 0 ]
+    expect 5 key show "$k"
+}

@@ -76,7 +76,8 @@ def on_terminal(command, pins):
             if not data:
                 break
             shown += data
-            if typed < min(len(pins), shown.count(b'": ')):
+            asked = shown.count(b'": ') + shown.count(b"go on: ")
+            if typed < min(len(pins), asked):
                 time.sleep(0.2)  # the echo is switched off after the prompt in some terminals
                 os.write(master, pins[typed].encode() + b"\n")
                 typed += 1
