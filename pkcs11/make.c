@@ -173,6 +173,24 @@ struct making {
     struct kw_token_key key;
 };
 
+/* A public key alone is what an interrupted purge leaves, and no command of ours removes it. */
+static enum kw_status is_taken(const struct kw_token *token, const struct kw_token_key *names,
+                               CK_OBJECT_CLASS class, struct kw_error *err)
+{
+    char id[2 * KW_KEY_ID_MAX + 1];
+    kw_hex_encode(names->id, names->id_len, id);
+    if (class == CKO_PRIVATE_KEY)
+        return kw_fail(err, KW_EXISTS,
+                       "the token \"%s\" has a private key with this id already; choose another "
+                       "id, or delete and purge that key first",
+                       token->info.label);
+    return kw_fail(err, KW_EXISTS,
+                   "the token \"%s\" has a public key with this id already, and no private one; if "
+                   "it was left behind, remove it with pkcs11-tool --delete-object --type pubkey "
+                   "--id %s, then try again",
+                   token->info.label, id);
+}
+
 static enum kw_status check_id_is_free(struct kw_token *token, struct kw_session *session,
                                        const struct making *making, struct kw_error *err)
 {
@@ -186,10 +204,7 @@ static enum kw_status check_id_is_free(struct kw_token *token, struct kw_session
             return status;
         free(handles);
         if (count > 0)
-            return kw_fail(err, KW_EXISTS,
-                           "the token \"%s\" has a %s key with this id already; choose another id, "
-                           "or delete that key first",
-                           token->info.label, i == 0 ? "private" : "public");
+            return is_taken(token, &making->names, classes[i], err);
     }
     return kw_session_check_login(token, session, err);
 }

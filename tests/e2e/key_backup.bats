@@ -279,3 +279,12 @@ json.dump(file, open("bad.backup", "w"))
     expect 0 on_token key restore key.backup --kek "$(kek "$key-kek")"
     opens_drop
 }
+
+@test "a public half that was left alone says how to be removed" {
+    key_with_drop
+    on_token key backup "$key" --to key.backup --kek "$(kek aes)"
+    pkcs11-tool --module "$KW_TEST_MODULE" --token-label keyward --login --pin env:KW_PIN \
+        --delete-object --type privkey --id "$id"
+    expect 8 on_token key restore key.backup --kek "$(kek aes)"
+    says "--type pubkey --id $id"
+}
