@@ -367,3 +367,13 @@ assert key["jwk"]["key_ops"] == ["import"] and key["unwrap"] and not key["decryp
     [ "$status" -eq 0 ]
     expect 5 key show "$k"
 }
+
+@test "a key exchange key that is disabled is not shown to those who would wrap for it" {
+    k=$(name)
+    expect 0 on_token byok kek create "$k" --no-expiry --bits 2048
+    key disable "$k"
+    expect 5 on_token byok kek show "$k"
+    says 'is disabled'
+    key enable "$k"
+    expect 0 on_token byok kek show "$k"
+}
