@@ -237,6 +237,8 @@ enum kw_status print_versions(struct kw_keyring *keyring, const struct kw_versio
 /* One key of the keyring's token, with its record as it is now. */
 enum kw_status print_key_of(struct kw_keyring *keyring, const struct kw_token_key *key,
                             const struct arguments *arguments, struct kw_error *err);
+/* The document, whose array is still empty. */
+struct cJSON *json_of_keys(const struct kw_token_info *token, struct cJSON **ret_keys);
 /* What an object of the document says of a key; the caller may add to it. */
 struct cJSON *json_of_version(const struct kw_version *version);
 /* The table's row and what else its record says. */

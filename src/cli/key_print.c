@@ -118,6 +118,17 @@ struct cJSON *json_of_version(const struct kw_version *version)
     return json;
 }
 
+struct cJSON *json_of_keys(const struct kw_token_info *token, struct cJSON **ret_keys)
+{
+    cJSON *json = cJSON_CreateObject();
+    json_text(json, "schema", KEYS_SCHEMA);
+    cJSON *object = cJSON_AddObjectToObject(json, "token");
+    json_text(object, "label", token->label);
+    json_text(object, "serial", token->serial);
+    *ret_keys = cJSON_AddArrayToObject(json, "keys");
+    return json;
+}
+
 enum kw_status print_versions(struct kw_keyring *keyring, const struct kw_version *versions,
                               size_t count, const struct arguments *arguments, struct kw_error *err)
 {
@@ -127,12 +138,7 @@ enum kw_status print_versions(struct kw_keyring *keyring, const struct kw_versio
     if (status)
         return status;
     if (arguments->json) {
-        cJSON *json = cJSON_CreateObject();
-        json_text(json, "schema", KEYS_SCHEMA);
-        cJSON *object = cJSON_AddObjectToObject(json, "token");
-        json_text(object, "label", token->label);
-        json_text(object, "serial", token->serial);
-        cJSON *array = cJSON_AddArrayToObject(json, "keys");
+        cJSON *array = NULL, *json = json_of_keys(token, &array);
         for (size_t i = 0; i < count; i++)
             (void)cJSON_AddItemToArray(array, json_of_version(&versions[i]));
         return print_json(json, err);

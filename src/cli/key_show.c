@@ -99,14 +99,16 @@ static enum kw_status show_versions(struct kw_keyring *keyring, const struct arg
 enum kw_status show_key(struct kw_keyring *keyring, const struct arguments *arguments,
                         struct kw_error *err)
 {
+    const struct kw_token_info *token = NULL;
+    enum kw_status status = kw_keyring_token(keyring, &token, err);
+    if (status)
+        return status;
     if (!arguments->json) {
-        enum kw_status status = show_versions(keyring, arguments, NULL, err);
+        status = show_versions(keyring, arguments, NULL, err);
         return status ? status : finish_output(err);
     }
-    cJSON *json = cJSON_CreateObject();
-    json_text(json, "schema", KEYS_SCHEMA);
-    enum kw_status status =
-        show_versions(keyring, arguments, cJSON_AddArrayToObject(json, "keys"), err);
+    cJSON *keys = NULL, *json = json_of_keys(token, &keys);
+    status = show_versions(keyring, arguments, keys, err);
     if (!status)
         return print_json(json, err);
     cJSON_Delete(json);

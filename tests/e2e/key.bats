@@ -101,9 +101,11 @@ assert {"KeyExpiry", "KeyRecovery", "KeyBackup", "KeyCount"} == {r["RuleName"] f
     expect 0 key show e2e --json
     python3 -c '
 import base64, json, sys
-key = json.load(sys.stdin)["keys"][0]
+document = json.load(sys.stdin)
+key = document["keys"][0]
 n = key["jwk"]["n"]
 assert base64.urlsafe_b64decode(n + "=" * (-len(n) % 4)).hex() == sys.argv[1] == key["modulus"]
+assert document["token"]["label"] == "keyward" and document["token"]["serial"]
 ' "$modulus" <<<"$output"
     # What is sealed to that file comes back.
     keyward seal "$E2E/src" --out drop --public-key public.pem --key-version "$KW_KEY_ID"
