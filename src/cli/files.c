@@ -26,6 +26,11 @@ enum kw_status write_text(const char *path, bool force, const struct kw_buffer *
     const char *slash = strrchr(path, '/');
     size_t len = slash ? (size_t)(slash - path) : 0;
     struct kw_outdir *outdir = NULL;
+    if (path[0] == '\0' || (slash && slash[1] == '\0')) {
+        char shown[SHOWN_TEXT];
+        return kw_fail(err, KW_USAGE, "%s is no name of a file; give one to write to",
+                       show(path, shown));
+    }
     if (len >= sizeof(folder))
         return kw_fail(err, KW_USAGE, "the name of the file to write is too long");
     memcpy(folder, slash ? path : ".", slash ? len : 1);

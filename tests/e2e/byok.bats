@@ -123,6 +123,8 @@ print(rest)
     expect 5 on_token byok export e2e --kek "pkcs11:object=$kek" --kid "$kid" --out x.byok
     expect 2 on_token byok export "$key" --kek "pkcs11:object=$kek" --kid http://nonsense --out x.byok
     expect 2 on_token byok export "$key" --kek "pkcs11:object=$kek" --out x.byok
+    expect 2 on_token byok export "$key" --kek "pkcs11:object=$kek" --kid "$kid" --out ./
+    says 'no name of a file'
     expect 3 on_token byok export "$key" --kek "$BATS_TEST_FILENAME" --kid "$kid" --out x.byok
     [ ! -e x.byok ]
     on_token byok export "$key" --kek "pkcs11:object=$kek" --kid "$kid" --out key.byok
