@@ -1,4 +1,6 @@
 /* keyward byok: private keys to Azure Key Vault and Managed HSM, and from such files. */
+#include <string.h>
+
 #include "byok/byok.h"
 #include "cli.h"
 
@@ -39,14 +41,18 @@ static enum kw_status wrap_to_file(struct kw_keyring *keyring, const struct argu
         (status = kw_keyring_token(keyring, &token, err)) ||
         (status = find_kek(keyring, arguments, &kek, byok.kid, err)))
         return status;
-    if (arguments->kid)
-        (void)snprintf(byok.kid, sizeof(byok.kid), "%s", arguments->kid);
+    /* One that does not fit is none. */
+    if (arguments->kid && strlen(arguments->kid) < sizeof(byok.kid))
+        memcpy(byok.kid, arguments->kid, strlen(arguments->kid) + 1);
+    else if (arguments->kid)
+        byok.kid[0] = '\0';
     (void)snprintf(byok.generator, sizeof(byok.generator), "keyward %s; %s %s", kw_version(),
                    token->manufacturer, token->model);
     if (!kw_byok_is_kid(byok.kid))
         status = kw_fail(err, KW_USAGE,
                          "give the key exchange key's id with --kid, as "
-                         "https://VAULT/keys/NAME/VERSION");
+                         "https://VAULT/keys/NAME/VERSION of less than %d bytes",
+                         KW_BYOK_TEXT_MAX);
     else if (!(status =
                    kw_keyring_wrap_key(keyring, key, &kek, &byok.ciphertext, ret_mechanism, err)) &&
              !(status = kw_byok_write(&byok, &text, err)))

@@ -125,6 +125,8 @@ print(rest)
     expect 2 on_token byok export "$key" --kek "pkcs11:object=$kek" --out x.byok
     expect 2 on_token byok export "$key" --kek "pkcs11:object=$kek" --kid "$kid" --out ./
     says 'no name of a file'
+    long=https://v.vault.azure.net/keys/kek/$(printf 'a%.0s' {1..1024})
+    expect 2 on_token byok export "$key" --kek "pkcs11:object=$kek" --kid "$long" --out x.byok
     expect 3 on_token byok export "$key" --kek "$BATS_TEST_FILENAME" --kid "$kid" --out x.byok
     [ ! -e x.byok ]
     on_token byok export "$key" --kek "pkcs11:object=$kek" --kid "$kid" --out key.byok
