@@ -276,6 +276,8 @@ json.dump(file, open("bad.backup", "w"))
     expect 5 on_token key restore key.backup --kek "$(kek "$key-kek")"
     says 'was deleted'
     keyward key recover "$key-kek" --token "$SECOND"
+    expect 2 on_token key restore key.backup --kek "$(kek "$key-kek")" --name keyward-records
+    says 'signs the records'
     expect 0 on_token key restore key.backup --kek "$(kek "$key-kek")"
     opens_drop
 }
