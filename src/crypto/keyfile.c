@@ -53,6 +53,43 @@ enum kw_status kw_key_reader_not_opened(const struct kw_key_reader *reader, stru
                    what);
 }
 
+/* ---- the rounds that make a key of it ---- */
+
+#define ROUNDS_BYTES 3 /* KW_KEY_ROUNDS_MAX, as an INTEGER */
+#define DEPTH_MAX    6
+
+static bool numbers_fit(struct kw_der in, unsigned depth)
+{
+    struct kw_der value;
+    while (in.left > 0) {
+        uint8_t tag = in.at[0];
+        if (!kw_der_take(&in, tag, &value) || (tag == KW_DER_INTEGER && value.left > ROUNDS_BYTES))
+            return false;
+        if (tag == KW_DER_SEQUENCE && (depth == 0 || !numbers_fit(value, depth - 1)))
+            return false;
+    }
+    return true;
+}
+
+enum kw_status kw_key_reader_too_many_rounds(const struct kw_key_reader *reader,
+                                             struct kw_error *err)
+{
+    return kw_fail(err, KW_KEY_UNUSABLE,
+                   "%s wants more than %d rounds to make a key of the passphrase; encrypt it anew "
+                   "with fewer",
+                   reader->file->what, KW_KEY_ROUNDS_MAX);
+}
+
+enum kw_status kw_key_reader_check_rounds(const struct kw_key_reader *reader,
+                                          const X509_ALGOR *algorithm, struct kw_error *err)
+{
+    unsigned char *der = NULL;
+    int len = i2d_X509_ALGOR(algorithm, &der);
+    bool fit = len > 0 && numbers_fit((struct kw_der){der, (size_t)len}, DEPTH_MAX);
+    OPENSSL_free(der);
+    return fit ? KW_OK : kw_key_reader_too_many_rounds(reader, err);
+}
+
 /* ---- what was found ---- */
 
 enum kw_status kw_key_reader_found(struct kw_key_reader *reader, struct kw_secret *pkcs8,
@@ -134,17 +171,23 @@ static enum kw_status read_pkcs1(struct kw_key_reader *reader, const uint8_t *de
 static enum kw_status read_encrypted(struct kw_key_reader *reader, const uint8_t *der, size_t len,
                                      struct kw_error *err)
 {
+    const X509_ALGOR *algorithm = NULL;
+    PKCS8_PRIV_KEY_INFO *info = NULL;
     enum kw_status status = kw_key_reader_ask(reader, err);
     if (status)
         return status;
     X509_SIG *encrypted = d2i_X509_SIG(NULL, &der, (long)len);
-    PKCS8_PRIV_KEY_INFO *info =
-        encrypted ? PKCS8_decrypt_ex(encrypted, (const char *)kw_secret_bytes(reader->passphrase),
-                                     (int)kw_secret_len(reader->passphrase),
-                                     reader->crypto->context, reader->crypto->properties)
-                  : NULL;
+    if (encrypted) {
+        X509_SIG_get0(encrypted, &algorithm, NULL);
+        status = kw_key_reader_check_rounds(reader, algorithm, err);
+    }
+    if (encrypted && !status)
+        info = PKCS8_decrypt_ex(encrypted, (const char *)kw_secret_bytes(reader->passphrase),
+                                (int)kw_secret_len(reader->passphrase), reader->crypto->context,
+                                reader->crypto->properties);
     X509_SIG_free(encrypted);
-    status = info ? kw_key_read_info(reader, info, err) : kw_key_reader_not_opened(reader, err);
+    if (!status)
+        status = info ? kw_key_read_info(reader, info, err) : kw_key_reader_not_opened(reader, err);
     PKCS8_PRIV_KEY_INFO_free(info);
     return status;
 }

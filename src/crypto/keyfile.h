@@ -19,6 +19,14 @@ enum kw_status kw_key_reader_ask(struct kw_key_reader *reader, struct kw_error *
 /* Takes a key that was found over; a second one is KW_KEY_UNUSABLE. */
 enum kw_status kw_key_reader_found(struct kw_key_reader *reader, struct kw_secret *pkcs8,
                                    struct kw_error *err);
+/* KW_KEY_UNUSABLE where the algorithm (of PKCS#5 or PKCS#12) has a number of more than
+ * KW_KEY_ROUNDS_MAX in its parameters: that many rounds take minutes, and it is the file that asks
+ * for them. */
+#define KW_KEY_ROUNDS_MAX 0x7fffff
+enum kw_status kw_key_reader_check_rounds(const struct kw_key_reader *reader,
+                                          const X509_ALGOR *algorithm, struct kw_error *err);
+enum kw_status kw_key_reader_too_many_rounds(const struct kw_key_reader *reader,
+                                             struct kw_error *err);
 /* After a failure of OpenSSL's that empties its queue: KW_KEY_UNUSABLE where it lacks an algorithm,
  * else KW_PIN_WRONG. */
 enum kw_status kw_key_reader_not_opened(const struct kw_key_reader *reader, struct kw_error *err);

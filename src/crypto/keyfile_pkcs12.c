@@ -35,6 +35,11 @@ static enum kw_status check_mac(struct opening *opening, PKCS12 *p12, struct kw_
     if (!PKCS12_mac_present(p12))
         return KW_OK; /* asked for where something turns out to be encrypted */
     static const char *const without[] = {NULL, ""};
+    const ASN1_INTEGER *rounds = NULL;
+    int64_t count = 1;
+    PKCS12_get0_mac(NULL, NULL, NULL, &rounds, p12);
+    if (rounds && (!ASN1_INTEGER_get_int64(&count, rounds) || count > KW_KEY_ROUNDS_MAX))
+        return kw_key_reader_too_many_rounds(opening->reader, err);
     for (size_t i = 0; i < KW_COUNT(without) && !opening->known; i++) {
         opening->passphrase = without[i];
         opening->known = PKCS12_verify_mac(p12, without[i], 0) == 1;
@@ -52,7 +57,11 @@ static enum kw_status read_shrouded(struct opening *opening, const PKCS12_SAFEBA
                                     struct kw_error *err)
 {
     const struct kw_crypto *crypto = opening->reader->crypto;
-    enum kw_status status = ask(opening, err);
+    const X509_ALGOR *algorithm = NULL;
+    X509_SIG_get0(PKCS12_SAFEBAG_get0_pkcs8(bag), &algorithm, NULL);
+    enum kw_status status = kw_key_reader_check_rounds(opening->reader, algorithm, err);
+    if (!status)
+        status = ask(opening, err);
     if (status)
         return status;
     PKCS8_PRIV_KEY_INFO *info = PKCS12_decrypt_skey_ex(bag, opening->passphrase, opening->len,
@@ -96,7 +105,12 @@ static enum kw_status read_safe(struct opening *opening, PKCS7 *safe, struct kw_
 {
     bool encrypted = PKCS7_type_is_encrypted(safe);
     STACK_OF(PKCS12_SAFEBAG) *bags = NULL;
-    enum kw_status status = encrypted ? ask(opening, err) : KW_OK;
+    enum kw_status status = KW_OK;
+    if (encrypted)
+        status = kw_key_reader_check_rounds(opening->reader, safe->d.encrypted->enc_data->algorithm,
+                                            err);
+    if (!status && encrypted)
+        status = ask(opening, err);
     if (status)
         return status;
     opening->decrypted = encrypted;

@@ -146,6 +146,30 @@ refused() {
     [ "$(objects)" = "$before" ]
 }
 
+@test "a file that asks for rounds without end is refused before they are done" {
+    files
+    openssl pkcs8 -topk8 -in pkcs8.pem -out rounds.pem -passout file:pass -iter 8388608
+    openssl pkcs12 -export -inkey pkcs8.pem -nocerts -passout file:pass -out bag.p12 -iter 8388608 -nomac
+    # The code's count, where openssl would take long: 2048 becomes 2^31-1.
+    openssl pkcs12 -export -inkey pkcs8.pem -nocerts -passout file:pass -out small.p12
+    python3 -c '
+data = bytearray(open("small.p12", "rb").read())
+assert data[-4:] == bytes([2, 2, 8, 0]) and data[:2] == bytes([0x30, 0x82])
+def grow(at):
+    if data[at + 1] == 0x82:
+        data[at + 2:at + 4] = (int.from_bytes(data[at + 2:at + 4], "big") + 2).to_bytes(2, "big")
+    else:
+        data[at + 1] += 2
+data[-4:] = bytes([2, 4, 0x7f, 0xff, 0xff, 0xff])
+mac = max(i for i in range(len(data) - 40) if data[i] == 0x30 and i + 2 + data[i + 1] + 2 == len(data))
+grow(mac)
+grow(0)
+open("code.p12", "wb").write(data)'
+    for file in rounds.pem bag.p12 code.p12; do
+        refused 5 'more than 8388607 rounds' "$file"
+    done
+}
+
 @test "files that are cut short, go on, or are damaged are refused" {
     files
     before=$(objects)
