@@ -23,7 +23,8 @@ void kw_outdir_free(struct kw_outdir *outdir);
 /* Whether the folder is `dirfd`'s or lies somewhere below it. */
 enum kw_status kw_outdir_is_within(const struct kw_outdir *outdir, int dirfd, bool *ret_within,
                                    struct kw_error *err);
-/* Whether nothing at all is in the folder, or nothing but `but` where that is not NULL. */
+/* Whether nothing at all is in the folder, or, where `but` is not NULL, nothing but a file of that
+ * name and what a killed process left of it under temporary names. */
 enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, const char *but, bool *ret_empty,
                                   struct kw_error *err);
 /* Removes the folders on the way to a file that did not come to be, those that are empty, where

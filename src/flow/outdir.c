@@ -138,6 +138,13 @@ enum kw_status kw_outdir_is_within(const struct kw_outdir *outdir, int dirfd, bo
     return KW_OK;
 }
 
+static bool is_nothing(const char *name, const char *but)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+           (but && (strcmp(name, but) == 0 ||
+                    (kw_is_temporary_name(name) && strncmp(name + 1, but, strlen(but)) == 0)));
+}
+
 enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, const char *but, bool *ret_empty,
                                   struct kw_error *err)
 {
@@ -151,8 +158,7 @@ enum kw_status kw_outdir_is_empty(const struct kw_outdir *outdir, const char *bu
     bool empty = true;
     const struct dirent *entry;
     while (empty && (entry = readdir(folder)))
-        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-                (but && strcmp(entry->d_name, but) == 0);
+        empty = is_nothing(entry->d_name, but);
     (void)closedir(folder);
     *ret_empty = empty;
     return KW_OK;

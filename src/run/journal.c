@@ -83,7 +83,7 @@ static enum kw_status check_empty(const struct kw_run *run, struct kw_error *err
 {
     bool empty = false;
     char shown[NAME_ROOM];
-    enum kw_status status = kw_outdir_is_empty(run->outdir, NULL, &empty, err);
+    enum kw_status status = kw_outdir_is_empty(run->outdir, KW_JOURNAL_NAME, &empty, err);
     if (!status && !empty)
         return kw_fail(err, KW_EXISTS,
                        "%s is not empty and holds no journal to go on from; without --resume a new "
@@ -248,6 +248,9 @@ enum kw_status kw_journal_begin(struct kw_run *run, struct kw_error *err)
     /* Once, so that what survives a power cut has a beginning. */
     if (!status && fdatasync(journal->fd) != 0)
         status = fail_journal(run, errno, err);
+    /* Of a run that was killed before it had a journal. */
+    if (!status)
+        kw_outdir_remove_temporaries(run->outdir, ".");
     journal->size = (off_t)text.len;
     kw_buffer_cleanup(&text);
     return status;

@@ -122,6 +122,37 @@ static void is_within(void **state)
     remove_folder(base);
 }
 
+static void is_empty_but_for_a_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool counts;
+    } cases[] = {{"x", false},
+                 {".x.keyward-abcdefgh.part", false},
+                 {".y.keyward-abcdefgh.part", true},
+                 {"y", true}};
+    char base[64];
+    struct kw_outdir *outdir = NULL;
+    bool empty = false;
+    make_folder(base);
+    int fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(kw_outdir_open(base, false, &outdir, NULL), KW_OK);
+    assert_int_equal(kw_outdir_is_empty(outdir, NULL, &empty, NULL), KW_OK);
+    assert_true(empty);
+    for (size_t i = 0; i < KW_COUNT(cases); i++) {
+        assert_int_equal(mkdirat(fd, cases[i].name, 0700), 0);
+        assert_int_equal(kw_outdir_is_empty(outdir, "x", &empty, NULL), KW_OK);
+        assert_int_equal(empty, !cases[i].counts);
+        assert_int_equal(kw_outdir_is_empty(outdir, NULL, &empty, NULL), KW_OK);
+        assert_false(empty);
+        assert_int_equal(unlinkat(fd, cases[i].name, AT_REMOVEDIR), 0);
+    }
+    kw_outdir_free(outdir);
+    kw_close(&fd);
+    remove_folder(base);
+}
+
 static void has(void **state)
 {
     (void)state;
@@ -154,6 +185,7 @@ int main(void)
         cmocka_unit_test(small_files_are_written_whole),
         cmocka_unit_test(a_file_is_no_folder),
         cmocka_unit_test(is_within),
+        cmocka_unit_test(is_empty_but_for_a_name),
         cmocka_unit_test(has),
     };
     return cmocka_run_group_tests_name("flow/outdir", tests, start_crypto, stop_crypto);
