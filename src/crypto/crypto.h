@@ -191,8 +191,8 @@ enum kw_status kw_sha256(struct kw_crypto *crypto, const void *data, size_t len,
 
 /* What wrapping `len` bytes gives. */
 #define KW_KWP_SIZE(len) (((len) + 7) / 8 * 8 + 8)
-/* NIST SP 800-38F KWP. `kek` has 32 bytes, `secret` at least one and at most KW_SECRET_MAX - 8;
- * appended to *ret_wrapped. */
+#define KW_KWP_MAX       (KW_SECRET_MAX - 8)
+/* NIST SP 800-38F KWP. `kek` has 32 bytes, `secret` 1 to KW_KWP_MAX; appended to *ret_wrapped. */
 enum kw_status kw_kwp_wrap(struct kw_crypto *crypto, const struct kw_secret *kek,
                            const struct kw_secret *secret, struct kw_buffer *ret_wrapped,
                            struct kw_error *err);
