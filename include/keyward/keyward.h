@@ -46,7 +46,8 @@ struct kw_keyring_options {
 
 /* Reads the configuration and makes the process fit for secrets (no core files). The token is
  * reached when it is first needed, not here. `options` may be NULL. Free it after everything that
- * was opened with it. */
+ * was opened with it. Whatever uses a key of it is written to the configured audit trail before it
+ * is done; where that can't be written, it is not done and its status is KW_AUDIT. */
 KW_API enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
                                       struct kw_keyring **ret_keyring, struct kw_error *err);
 KW_API void kw_keyring_free(struct kw_keyring *keyring);
