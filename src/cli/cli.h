@@ -112,6 +112,8 @@ enum kw_status parse_arguments(const struct subcommand *command, int argc, char 
 enum kw_status parse_global(int argc, char **argv, struct arguments *arguments, int *ret_next,
                             struct kw_error *err);
 void print_help(const struct subcommand *command);
+/* Of subcommands whose first words are the same. */
+void print_group(const struct subcommand *commands, size_t count);
 void print_overview(const struct subcommand *commands, size_t count);
 /* A script for bash, zsh or fish; false for another shell. */
 bool print_completion(const char *shell, const struct subcommand *commands, size_t count);

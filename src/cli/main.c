@@ -270,7 +270,8 @@ static const struct subcommand commands[] = {
      OPTIONS(key_create_options), run_key_create},
     {"key rotate", "NAME", 1, "Make the next version of a key; the others stay.",
      OPTIONS(key_rotate_options), run_key_rotate},
-    {"key set", "KEY", 1, "Change a key's name or dates.", OPTIONS(key_set_options), run_key_set},
+    {"key set", "KEY", 1, "Change a key's name, dates or tags.", OPTIONS(key_set_options),
+     run_key_set},
     {"key disable", "NAME", 1, "Let a key unwrap nothing until it is enabled again.",
      OPTIONS(key_step_options), run_key_step},
     {"key enable", "NAME", 1, "Let a disabled key unwrap again.", OPTIONS(key_step_options),
@@ -351,32 +352,86 @@ static int run_completion(const struct arguments *arguments, char **argv)
     return status ? print_error(&err) : 0;
 }
 
-/* How many words at argv the name has, where it stands there; else 0. */
-static int match_words(const char *name, int argc, char **argv)
+/* How many words at argv the name begins with; *ret_whole: these are all that it has. */
+static int match_words(const char *name, int argc, char **argv, bool *ret_whole)
 {
     int words = 0;
-    for (; words < argc; words++) {
+    *ret_whole = false;
+    while (words < argc && !*ret_whole) {
         size_t len = strlen(argv[words]);
-        if (len == 0 || strncmp(name, argv[words], len) != 0)
-            return 0;
-        if (name[len] == '\0')
-            return words + 1;
-        if (name[len] != ' ')
-            return 0;
+        if (len == 0 || strncmp(name, argv[words], len) != 0 ||
+            (name[len] != ' ' && name[len] != '\0'))
+            break;
+        *ret_whole = name[len] == '\0';
         name += len + 1;
+        words++;
     }
-    return 0;
+    return words;
 }
 
 /* The subcommand whose words are at argv; *ret_words is how many they are. */
 static const struct subcommand *find_command(int argc, char **argv, int *ret_words)
 {
     for (size_t i = 0; i < KW_COUNT(commands); i++) {
-        *ret_words = match_words(commands[i].name, argc, argv);
-        if (*ret_words > 0)
+        bool whole = false;
+        *ret_words = match_words(commands[i].name, argc, argv, &whole);
+        if (whole)
             return &commands[i];
     }
     return NULL;
+}
+
+/* Subcommands whose names have the first words in common, as `key` or `byok kek`. */
+struct group {
+    const struct subcommand *first;
+    size_t count;
+    int words; /* that they have in common; 0: there is no such group */
+    int len;   /* of these, in bytes */
+};
+
+static struct group find_group(int argc, char **argv)
+{
+    struct group group = {.first = commands};
+    for (size_t i = 0; i < KW_COUNT(commands); i++) {
+        bool whole = false;
+        int words = match_words(commands[i].name, argc, argv, &whole);
+        if (words > group.words)
+            group = (struct group){.first = &commands[i], .words = words};
+        group.count += words == group.words;
+    }
+    group.len = group.words - 1;
+    for (int i = 0; i < group.words; i++)
+        group.len += (int)strlen(argv[i]);
+    return group;
+}
+
+/* The words at argv are no subcommand: shows those that begin with them if that was asked for, or
+ * says what is wrong. */
+static int run_group(int argc, char **argv, bool help)
+{
+    struct kw_error err;
+    char shown[SHOWN_TEXT];
+    const struct group group = find_group(argc, argv);
+    const char *name = group.first->name;
+    const char *next = group.words < argc ? argv[group.words] : NULL;
+    if (next && (strcmp(next, "--help") == 0 || strcmp(next, "-h") == 0))
+        help = true;
+    if (group.words == 0)
+        (void)kw_fail(&err, KW_USAGE, "there is no subcommand \"%s\"; keyward help lists them",
+                      show(argv[0], shown));
+    else if (next && next[0] != '-')
+        (void)kw_fail(&err, KW_USAGE,
+                      "there is no subcommand \"%.*s %s\"; keyward help %.*s lists them", group.len,
+                      name, show(next, shown), group.len, name);
+    else if (!help)
+        (void)kw_fail(&err, KW_USAGE,
+                      "\"%.*s\" needs another word after it; keyward help %.*s lists them",
+                      group.len, name, group.len, name);
+    else {
+        print_group(group.first, group.count);
+        return finish_output(&err) ? print_error(&err) : 0;
+    }
+    return print_error(&err);
 }
 
 /* A file that is opened must never get the number of a standard stream that was closed: messages
@@ -395,7 +450,6 @@ int main(int argc, char **argv)
 {
     struct arguments arguments = {.config = NULL};
     struct kw_error err;
-    char shown[SHOWN_TEXT];
     int next = 0;
     int words = 0;
     fill_standard_streams();
@@ -413,14 +467,11 @@ int main(int argc, char **argv)
     const struct subcommand *command = find_command(argc - next, argv + next, &words);
     if (command && command->run == run_help && next + 1 < argc && argv[next + 1][0] != '-') {
         command = find_command(argc - next - 1, argv + next + 1, &words);
-        arguments.help = command != NULL;
+        arguments.help = true;
         next++;
     }
-    if (!command) {
-        (void)kw_fail(&err, KW_USAGE, "there is no subcommand \"%s\"; keyward help lists them",
-                      show(argv[next], shown));
-        return print_error(&err);
-    }
+    if (!command)
+        return run_group(argc - next, argv + next, arguments.help);
     int skip = next + words - 1;
     if (!arguments.help && parse_arguments(command, argc - skip, argv + skip, &arguments, &err))
         return print_error(&err);

@@ -200,12 +200,23 @@ void print_help(const struct subcommand *command)
         print_row(&common[i]);
 }
 
+static void print_summaries(const struct subcommand *commands, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        printf("  %-17s %s\n", commands[i].name, commands[i].summary);
+}
+
+void print_group(const struct subcommand *commands, size_t count)
+{
+    print_summaries(commands, count);
+    printf("\nkeyward SUBCOMMAND --help lists the options of each.\n");
+}
+
 void print_overview(const struct subcommand *commands, size_t count)
 {
     printf("usage: keyward [--config FILE] SUBCOMMAND [OPTION]... [OPERAND]...\n\n"
            "Decrypts data drops with an RSA key that never leaves its PKCS#11 token.\n\n");
-    for (size_t i = 0; i < count; i++)
-        printf("  %-17s %s\n", commands[i].name, commands[i].summary);
+    print_summaries(commands, count);
     printf("\nkeyward SUBCOMMAND --help lists the options of each; man keyward says more.\n\n"
            "Exit status: 0 done, 2 usage, 3 configuration or PIN, 4 the drop or its metadata,\n"
            "5 no usable key, 6 the token, 7 damaged data (what was good is written),\n"

@@ -49,6 +49,47 @@ declare -A options=(
     done < <(grep -o -e '--[a-z0-9-]*' <<<"$output" | sort -u)
 }
 
+@test "every subcommand that help names has help of its own" {
+    expect 0 keyward help
+    names=$(sed -n 's/^  \([a-z ]*[a-z]\)  .*/\1/p' <<<"$output")
+    [ "$(wc -l <<<"$names")" -gt 30 ]
+    while read -r name; do
+        # shellcheck disable=SC2086 # two words may be a subcommand
+        expect 0 keyward $name --help
+        [[ $output == "usage: keyward $name "* ]]
+        # shellcheck disable=SC2086
+        expect 0 keyward help $name
+        [[ $output == "usage: keyward $name "* ]]
+    done <<<"$names"
+}
+
+@test "help for the first word of subcommands lists these and no others" {
+    for ask in "key --help" "key -h" "help key"; do
+        # shellcheck disable=SC2086 # the words
+        expect 0 keyward $ask
+        grep -q '^  key list ' <<<"$output"
+        grep -q '^  key restore ' <<<"$output"
+        refute grep -q '^  token\|^  byok' <<<"$output"
+        [ -z "$stderr" ]
+    done
+    expect 0 keyward help byok kek
+    [ "$(grep -c '^  byok kek ' <<<"$output")" -eq 2 ]
+    refute grep -q 'byok export' <<<"$output"
+}
+
+@test "the first word of subcommands alone is a usage error that says what to ask" {
+    for words in key token "byok kek" "key --json"; do
+        # shellcheck disable=SC2086 # the words
+        expect 2 keyward $words
+        [ -z "$output" ]
+        says "keyward help ${words% --json} lists them"
+    done
+    expect 2 keyward byok kek make
+    says '"byok kek make"; keyward help byok kek'
+    expect 2 keyward help nothing
+    says '"nothing"'
+}
+
 @test "help names every subcommand" {
     expect 0 keyward help
     for subcommand in decrypt inspect cat seal key token version help; do
