@@ -243,7 +243,7 @@ json.dump(file, open("bad.backup", "w"))
         on_token key backup "$key" --to key.backup --kek "$with" --force
         lose "$key"
         before=$(objects; objects second)
-        for at in 0 255 256 264 700 1487; do
+        for at in 0 255 256 264 700 -1; do
             spoil "data[$at] ^= 1"
             expect 5 on_token key restore bad.backup --kek "$with"
             says 'does not unwrap'
