@@ -1,5 +1,6 @@
 /* Records: what is written is one line of JSON, whatever the texts are. */
 #include <cjson/cJSON.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "audit/internal.h"
@@ -38,8 +39,8 @@ static void test_order(void **state)
     };
     struct kw_buffer line = write_record(&deed);
     char text[1024], time[32];
-    assert_int_equal(sscanf((const char *)line.data, "{\"seq\":12,\"time\":\"%24[0-9TZ.:-]", time),
-                     1);
+    (void)snprintf(text, sizeof(text), "%.*s", (int)line.len, (const char *)line.data);
+    assert_int_equal(sscanf(text, "{\"seq\":12,\"time\":\"%24[0-9TZ.:-]", time), 1);
     assert_int_equal(strlen(time), 24);
     assert_int_equal(time[19], '.');
     (void)snprintf(text, sizeof(text),
@@ -176,11 +177,12 @@ static void test_who(void **state)
 {
     (void)state;
     struct kw_who me;
+    assert_int_equal(prctl(PR_SET_NAME, "its-name"), 0); /* under valgrind it is valgrind's */
     kw_who_am_i(&me);
     assert_int_equal(me.uid, getuid());
     assert_int_equal(me.pid, getpid());
     assert_string_not_equal(me.host, "");
-    assert_int_equal(strncmp(me.process, "test_audit_reco", 15), 0);
+    assert_int_equal(strcmp(me.process, "its-name"), 0);
     assert_string_not_equal(me.parent, "");
 }
 

@@ -489,7 +489,7 @@ static void test_proofs(void **state)
 static bool mount_small(void)
 {
     return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
-           mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("tmpfs", scratch, "tmpfs", 0, "size=2m") == 0;
 }
 
