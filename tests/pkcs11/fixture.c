@@ -470,3 +470,49 @@ struct kw_fault *hsm_fault(void)
     memset(fault, 0, sizeof(*fault));
     return fault;
 }
+
+const struct hsm_fault_kind hsm_fault_kinds[HSM_FAULT_KINDS] = {
+    {CKR_GENERAL_ERROR, false, 1},          {CKR_GENERAL_ERROR, true, 1},
+    {CKR_SESSION_HANDLE_INVALID, false, 1}, {CKR_SESSION_HANDLE_INVALID, true, 1},
+    {CKR_DEVICE_REMOVED, true, 1},          {CKR_DEVICE_ERROR, true, 3},
+};
+
+void hsm_arm(struct kw_fault *fault, const struct hsm_fault_kind *kind, unsigned at)
+{
+    fault->fail_calls = kind->calls;
+    fault->fail_late = kind->late;
+    fault->fail_answer = kind->answer;
+    fault->calls = 0;
+    fault->fail_at = at;
+}
+
+bool hsm_cut_next(struct hsm_cuts *cuts)
+{
+    if (cuts->at > 0 && !cuts->reached) {
+        cuts->kind += cuts->stride;
+        cuts->at = 0;
+    }
+    if (cuts->kind >= cuts->count)
+        return false;
+    cuts->at++;
+    assert_true(cuts->at < cuts->limit);
+    return true;
+}
+
+void hsm_cut_arm(struct hsm_cuts *cuts)
+{
+    hsm_arm(cuts->fault, &cuts->kinds[cuts->kind], cuts->at);
+}
+
+void hsm_cut_over(struct hsm_cuts *cuts, bool done)
+{
+    cuts->reached = cuts->fault->calls >= cuts->at;
+    cuts->fault->fail_at = 0;
+    *(done ? &cuts->good : &cuts->bad) += cuts->reached;
+}
+
+void hsm_cuts_end(const struct hsm_cuts *cuts, unsigned least)
+{
+    print_message("%u calls were survived, %u were not\n", cuts->good, cuts->bad);
+    assert_true(cuts->good > 0 && cuts->bad > least);
+}

@@ -111,4 +111,43 @@ struct kw_fault *hsm_fault(void);
 const char *hsm_fault_path(void);
 void *hsm_fault_symbol(const char *name);
 
+struct hsm_fault_kind {
+    CK_RV answer;
+    bool late;      /* it is done nevertheless, only the answer is lost */
+    unsigned calls; /* that fail one after the other */
+};
+#define HSM_FAULT_KINDS 6
+extern const struct hsm_fault_kind hsm_fault_kinds[HSM_FAULT_KINDS];
+
+/* From now on call number `at` fails. */
+void hsm_arm(struct kw_fault *fault, const struct hsm_fault_kind *kind, unsigned at);
+
+/* Fails each call of an operation in turn, in each of these ways:
+ *
+ *     while (hsm_cut_next(&cuts)) {
+ *         hsm_cut_arm(&cuts);
+ *         bool done = work();
+ *         hsm_cut_over(&cuts, done);
+ *         look at what is there, and bring back what was there before
+ *     }
+ *     hsm_cuts_end(&cuts, 5);
+ */
+struct hsm_cuts {
+    struct kw_fault *fault;
+    const struct hsm_fault_kind *kinds;
+    size_t count;   /* of kinds */
+    size_t kind;    /* the first one, then the one in hand */
+    size_t stride;  /* 2: every other kind, where all would take long */
+    unsigned limit; /* an operation has fewer calls */
+    unsigned at;
+    bool reached;
+    unsigned good, bad; /* operations that went well and that failed, where a call had failed */
+};
+bool hsm_cut_next(struct hsm_cuts *cuts);
+void hsm_cut_arm(struct hsm_cuts *cuts);
+void hsm_cut_over(struct hsm_cuts *cuts, bool done);
+/* Fails the test unless calls were survived, and more than `least` were not: else nothing was
+ * tested. */
+void hsm_cuts_end(const struct hsm_cuts *cuts, unsigned least);
+
 #endif

@@ -278,41 +278,24 @@ static void a_token_that_does_not_search_for_them(void **state)
 
 /* ---- failures ---- */
 
-static const struct {
-    CK_RV answer;
-    bool late;
-    unsigned calls;
-} faults[] = {
-    {CKR_GENERAL_ERROR, false, 1},          {CKR_GENERAL_ERROR, true, 1},
-    {CKR_SESSION_HANDLE_INVALID, false, 1}, {CKR_SESSION_HANDLE_INVALID, true, 1},
-    {CKR_DEVICE_REMOVED, true, 1},          {CKR_DEVICE_ERROR, true, 3},
-};
-
 /* Fails each call of `work` in turn, in each way. `check` looks at what is there afterwards, when
  * no call fails any more, and brings back what was there before. */
 static void fail_each_call(struct kw_token *token, struct kw_fault *fault,
                            enum kw_status (*work)(struct kw_token *token),
                            void (*check)(struct kw_token *token, bool done))
 {
-    unsigned good = 0, bad = 0;
-    for (size_t i = 0; i < KW_COUNT(faults); i++) {
-        bool reached = true;
-        for (unsigned at = 1; reached && at < 100; at++) {
-            fault->fail_calls = faults[i].calls;
-            fault->fail_late = faults[i].late;
-            fault->fail_answer = faults[i].answer;
-            fault->calls = 0;
-            fault->fail_at = at;
-            bool done = work(token) == KW_OK;
-            reached = fault->calls >= at;
-            fault->fail_at = 0;
-            check(token, done);
-            *(done ? &good : &bad) += reached;
-        }
-        assert_false(reached);
+    struct hsm_cuts cuts = {.fault = fault,
+                            .kinds = hsm_fault_kinds,
+                            .count = HSM_FAULT_KINDS,
+                            .stride = 1,
+                            .limit = 100};
+    while (hsm_cut_next(&cuts)) {
+        hsm_cut_arm(&cuts);
+        bool done = work(token) == KW_OK;
+        hsm_cut_over(&cuts, done);
+        check(token, done);
     }
-    print_message("%u calls were survived, %u were not\n", good, bad);
-    assert_true(good > 0 && bad > 5);
+    hsm_cuts_end(&cuts, 5);
 }
 
 static enum kw_status try_write(struct kw_token *token)

@@ -345,16 +345,6 @@ static void plans_that_make_no_sense(void **state)
 
 /* ---- failures of the token ---- */
 
-static const struct {
-    CK_RV answer;
-    bool late;
-    unsigned calls;
-} faults[] = {
-    {CKR_GENERAL_ERROR, false, 1},          {CKR_GENERAL_ERROR, true, 1},
-    {CKR_SESSION_HANDLE_INVALID, false, 1}, {CKR_SESSION_HANDLE_INVALID, true, 1},
-    {CKR_DEVICE_REMOVED, true, 1},          {CKR_DEVICE_ERROR, true, 3},
-};
-
 /* Fails each call of an operation in turn, in each way; `work` says whether it went well. What
  * takes long is done with the answers that are lost only. */
 static void fail_each_call(struct kw_token *token, struct kw_fault *fault, bool takes_long,
@@ -362,30 +352,23 @@ static void fail_each_call(struct kw_token *token, struct kw_fault *fault, bool 
                            void (*when_good)(struct kw_token *token, struct kw_token_key *key),
                            void (*when_bad)(void))
 {
-    unsigned good = 0, bad = 0;
-    for (size_t i = takes_long; i < KW_COUNT(faults); i += takes_long ? 2 : 1) {
-        bool reached = true;
-        for (unsigned at = 1; reached && at < 100; at++) {
-            struct kw_token_key key;
-            fault->fail_at = at;
-            fault->fail_calls = faults[i].calls;
-            fault->fail_late = faults[i].late;
-            fault->fail_answer = faults[i].answer;
-            fault->calls = 0;
-            bool done = work(token, &key);
-            reached = fault->calls >= at;
-            fault->fail_at = 0;
-            if (done)
-                when_good(token, &key);
-            else
-                when_bad();
-            *(done ? &good : &bad) += reached;
-        }
-        assert_false(reached);
+    struct hsm_cuts cuts = {.fault = fault,
+                            .kinds = hsm_fault_kinds,
+                            .count = HSM_FAULT_KINDS,
+                            .kind = takes_long,
+                            .stride = takes_long ? 2 : 1,
+                            .limit = 100};
+    while (hsm_cut_next(&cuts)) {
+        struct kw_token_key key;
+        hsm_cut_arm(&cuts);
+        bool done = work(token, &key);
+        hsm_cut_over(&cuts, done);
+        if (done)
+            when_good(token, &key);
+        else
+            when_bad();
     }
-    /* Both have to happen, or nothing was tested. */
-    print_message("%u calls were survived, %u were not\n", good, bad);
-    assert_true(good > 0 && bad > 10);
+    hsm_cuts_end(&cuts, 10);
 }
 
 static bool try_make(struct kw_token *token, struct kw_token_key *key)
@@ -430,11 +413,7 @@ static void a_token_that_goes_for_good(void **state)
         take(&before);
         struct kw_token_key key;
         struct kw_error err = {.status = KW_OK};
-        fault->fail_calls = 1000000;
-        fault->fail_late = at % 2;
-        fault->fail_answer = CKR_DEVICE_REMOVED;
-        fault->calls = 0;
-        fault->fail_at = at;
+        hsm_arm(fault, &(struct hsm_fault_kind){CKR_DEVICE_REMOVED, at % 2, 1000000}, at);
         enum kw_status status = kw_token_make_key(token, &plan, &key, &err);
         reached = fault->calls >= at;
         fault->fail_at = 0;
@@ -701,11 +680,7 @@ static void a_private_key_that_is_left_is_whole(void **state)
             wrap_for(token, "kw-bystander");
         token->trial = trial; /* making one takes long */
         struct kw_token_key key;
-        fault->fail_calls = 1000000;
-        fault->fail_late = at % 2;
-        fault->fail_answer = CKR_DEVICE_REMOVED;
-        fault->calls = 0;
-        fault->fail_at = at;
+        hsm_arm(fault, &(struct hsm_fault_kind){CKR_DEVICE_REMOVED, at % 2, 1000000}, at);
         (void)try_unwrap(token, &key);
         reached = fault->calls >= at;
         fault->fail_at = 0;

@@ -172,10 +172,7 @@ static void test_token_that_goes_gives_no_answers(void **state)
         struct kw_token *token = open_faulty();
         struct probed probed = {.count = 7};
         struct kw_error err = {.status = KW_OK};
-        fault->calls = 0;
-        fault->fail_calls = 1000000;
-        fault->fail_answer = CKR_DEVICE_REMOVED;
-        fault->fail_at = at;
+        hsm_arm(fault, &(struct hsm_fault_kind){CKR_DEVICE_REMOVED, false, 1000000}, at);
         enum kw_status status = kw_token_probe(token, probed.results, &probed.count, &err);
         fault->fail_at = 0;
         assert_int_equal(status, KW_TOKEN);
