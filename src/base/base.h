@@ -197,6 +197,19 @@ enum kw_status kw_json_parse(const char *text, size_t len, const struct kw_json_
                              const char *what, enum kw_status family, struct cJSON **ret_json,
                              struct kw_error *err);
 
+enum kw_json_style {
+    KW_JSON_COMPACT,  /* no white space at all */
+    KW_JSON_LINE,     /* the same, and a newline */
+    KW_JSON_INDENTED, /* for people, and a newline */
+};
+/* Appends the text of `json` and deletes it. NULL stands for JSON that memory did not suffice for,
+ * and is KW_NO_MEMORY. */
+enum kw_status kw_json_write(struct cJSON *json, enum kw_json_style style, struct kw_buffer *out,
+                             struct kw_error *err);
+/* Adds these bytes as text; false where memory does not suffice. Not for secrets. */
+bool kw_json_add_base64(struct cJSON *object, const char *name, enum kw_base64 alphabet,
+                        const uint8_t *data, size_t len);
+
 /* ---- configuration: config.c ---- */
 
 enum kw_tristate { KW_UNSET = 0, KW_NO, KW_YES };

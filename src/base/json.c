@@ -106,3 +106,33 @@ enum kw_status kw_json_parse(const char *text, size_t len, const struct kw_json_
     *ret_json = tree;
     return KW_OK;
 }
+
+enum kw_status kw_json_write(cJSON *json, enum kw_json_style style, struct kw_buffer *out,
+                             struct kw_error *err)
+{
+    char *text = NULL;
+    if (json)
+        text = style == KW_JSON_INDENTED ? cJSON_Print(json) : cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    enum kw_status status =
+        text ? kw_buffer_reserve(out, strlen(text) + (style != KW_JSON_COMPACT), err)
+             : kw_fail_memory(err);
+    if (!status) /* with room for both, neither is written alone */
+        status = kw_buffer_append(out, text, strlen(text), err);
+    if (!status && style != KW_JSON_COMPACT)
+        status = kw_buffer_append(out, "\n", 1, err);
+    cJSON_free(text);
+    return status;
+}
+
+bool kw_json_add_base64(cJSON *object, const char *name, enum kw_base64 alphabet,
+                        const uint8_t *data, size_t len)
+{
+    char *text = malloc(KW_BASE64_ENCODED_SIZE(len));
+    if (!text)
+        return false;
+    kw_base64_encode(alphabet, data, len, text);
+    bool added = cJSON_AddStringToObject(object, name, text) != NULL;
+    free(text);
+    return added;
+}

@@ -302,7 +302,7 @@ static bool add_fields(cJSON *json, const char *object, const struct kw_backup *
     return true;
 }
 
-static cJSON *build(const struct kw_backup *backup, const char *ciphertext)
+static cJSON *build(const struct kw_backup *backup)
 {
     static const char *const objects[] = {"key", "token", "kek"};
     const struct kind *kind = &kinds[backup->kek.aes];
@@ -315,7 +315,8 @@ static cJSON *build(const struct kw_backup *backup, const char *ciphertext)
     }
     built = built && cJSON_AddStringToObject(object, "kind", kind->name) &&
             cJSON_AddStringToObject(json, "enc", kind->enc) &&
-            cJSON_AddStringToObject(json, "ciphertext", ciphertext);
+            kw_json_add_base64(json, "ciphertext", KW_BASE64URL, backup->ciphertext.data,
+                               backup->ciphertext.len);
     if (built)
         return json;
     cJSON_Delete(json);
@@ -339,20 +340,5 @@ enum kw_status kw_backup_write(const struct kw_backup *backup, struct kw_buffer 
                                struct kw_error *err)
 {
     enum kw_status status = check(backup, err);
-    if (status)
-        return status;
-    char *ciphertext = malloc(KW_BASE64_ENCODED_SIZE(backup->ciphertext.len));
-    if (!ciphertext)
-        return kw_fail_memory(err);
-    kw_base64_encode(KW_BASE64URL, backup->ciphertext.data, backup->ciphertext.len, ciphertext);
-    cJSON *json = build(backup, ciphertext);
-    char *text = json ? cJSON_Print(json) : NULL;
-    if (text)
-        status = kw_buffer_printf(ret_text, err, "%s\n", text);
-    else
-        status = kw_fail_memory(err);
-    cJSON_free(text);
-    cJSON_Delete(json);
-    free(ciphertext);
-    return status;
+    return status ? status : kw_json_write(build(backup), KW_JSON_INDENTED, ret_text, err);
 }

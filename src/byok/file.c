@@ -154,7 +154,7 @@ enum kw_status kw_byok_parse(const char *text, size_t len, const char *what,
 
 /* ---- writing ---- */
 
-static cJSON *build(const struct kw_byok *byok, const char *ciphertext)
+static cJSON *build(const struct kw_byok *byok)
 {
     cJSON *json = cJSON_CreateObject();
     bool built = json && cJSON_AddStringToObject(json, "schema_version", SCHEMA);
@@ -162,7 +162,8 @@ static cJSON *build(const struct kw_byok *byok, const char *ciphertext)
     built = header && cJSON_AddStringToObject(header, "kid", byok->kid) &&
             cJSON_AddStringToObject(header, "alg", ALGORITHM) &&
             cJSON_AddStringToObject(header, "enc", ENCRYPTION) &&
-            cJSON_AddStringToObject(json, "ciphertext", ciphertext) &&
+            kw_json_add_base64(json, "ciphertext", KW_BASE64URL, byok->ciphertext.data,
+                               byok->ciphertext.len) &&
             (!byok->generator[0] || cJSON_AddStringToObject(json, "generator", byok->generator));
     if (built)
         return json;
@@ -189,22 +190,7 @@ enum kw_status kw_byok_write(const struct kw_byok *byok, struct kw_buffer *ret_t
                              struct kw_error *err)
 {
     enum kw_status status = check(byok, err);
-    if (status)
-        return status;
-    char *ciphertext = malloc(KW_BASE64_ENCODED_SIZE(byok->ciphertext.len));
-    if (!ciphertext)
-        return kw_fail_memory(err);
-    kw_base64_encode(KW_BASE64URL, byok->ciphertext.data, byok->ciphertext.len, ciphertext);
-    cJSON *json = build(byok, ciphertext);
-    char *text = json ? cJSON_PrintUnformatted(json) : NULL;
-    if (text)
-        status = kw_buffer_append(ret_text, text, strlen(text), err);
-    else
-        status = kw_fail_memory(err);
-    cJSON_free(text);
-    cJSON_Delete(json);
-    free(ciphertext);
-    return status;
+    return status ? status : kw_json_write(build(byok), KW_JSON_COMPACT, ret_text, err);
 }
 
 /* ---- the key's id ---- */

@@ -39,17 +39,14 @@ static const struct layout {
 static bool fill_entry(cJSON *entry, const struct layout *layout,
                        const struct kw_envelope *envelope)
 {
-    char value[KW_BASE64_ENCODED_SIZE(KW_RSA_MAX_BYTES)];
-    char iv[KW_BASE64_ENCODED_SIZE(KW_AES_BLOCK)];
-    kw_base64_encode(KW_BASE64, envelope->wrapped, envelope->wrapped_len, value);
-    kw_base64_encode(KW_BASE64, envelope->iv, sizeof(envelope->iv), iv);
     if (layout->version_inside &&
         !cJSON_AddStringToObject(entry, "PublicKeyVersion", envelope->version))
         return false;
     if (layout->is_job && !cJSON_AddStringToObject(entry, "DecryptionKeyType", "File"))
         return false;
-    return cJSON_AddStringToObject(entry, layout->value, value) &&
-           cJSON_AddStringToObject(entry, layout->iv, iv);
+    return kw_json_add_base64(entry, layout->value, KW_BASE64, envelope->wrapped,
+                              envelope->wrapped_len) &&
+           kw_json_add_base64(entry, layout->iv, KW_BASE64, envelope->iv, sizeof(envelope->iv));
 }
 
 /* The entry that is to be filled is already in the document, so that it needs no owner. */
@@ -80,12 +77,11 @@ enum kw_status kw_drop_write_metadata(const struct kw_envelope *envelope,
     if (status != KW_OK)
         return status;
     cJSON *document = cJSON_CreateObject();
-    char *printed = document && fill_document(document, &layouts[envelope->format], envelope)
-                        ? cJSON_Print(document)
-                        : NULL;
-    cJSON_Delete(document);
-    status = printed ? kw_buffer_printf(&text, err, "%s\n", printed) : kw_fail_memory(err);
-    cJSON_free(printed);
+    if (document && !fill_document(document, &layouts[envelope->format], envelope)) {
+        cJSON_Delete(document);
+        document = NULL;
+    }
+    status = kw_json_write(document, KW_JSON_INDENTED, &text, err);
     if (status != KW_OK) {
         kw_buffer_cleanup(&text);
         return status;

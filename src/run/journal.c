@@ -220,12 +220,7 @@ static enum kw_status make_header(const struct kw_run *run, struct kw_buffer *te
 {
     cJSON *json = NULL;
     enum kw_status status = kw_journal_describe(run, &json, err);
-    char *line = status ? NULL : cJSON_PrintUnformatted(json);
-    if (!status)
-        status = line ? kw_buffer_printf(text, err, "%s\n", line) : kw_fail_memory(err);
-    cJSON_free(line);
-    cJSON_Delete(json);
-    return status;
+    return status ? status : kw_json_write(json, KW_JSON_LINE, text, err);
 }
 
 enum kw_status kw_journal_begin(struct kw_run *run, struct kw_error *err)
@@ -260,12 +255,8 @@ enum kw_status kw_journal_begin(struct kw_run *run, struct kw_error *err)
 static enum kw_status append(struct kw_run *run, cJSON *line, struct kw_error *err)
 {
     struct journal *journal = &run->journal;
-    char *text = line ? cJSON_PrintUnformatted(line) : NULL;
     struct kw_buffer buffer = KW_BUFFER_INIT(LINE_MAX_BYTES);
-    enum kw_status status =
-        text ? kw_buffer_printf(&buffer, err, "%s\n", text) : kw_fail_memory(err);
-    cJSON_free(text);
-    cJSON_Delete(line);
+    enum kw_status status = kw_json_write(line, KW_JSON_LINE, &buffer, err);
     if (!status) {
         (void)pthread_mutex_lock(&journal->lock);
         status = kw_write_full(journal->fd, buffer.data, buffer.len,

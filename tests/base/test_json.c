@@ -304,6 +304,25 @@ static void values_arrive(void **state)
     assert_fails(kw_json_parse("[", 1, &wide, "y", KW_DROP, &json, &err), KW_DROP, "y is not");
 }
 
+static void writes_all_or_nothing(void **state)
+{
+    (void)state;
+    struct kw_error err = {.status = KW_OK};
+    struct kw_buffer out = KW_BUFFER_INIT(8);
+    assert_int_equal(kw_json_write(cJSON_Parse("{\"a\": 1}"), KW_JSON_LINE, &out, &err), KW_OK);
+    assert_int_equal(out.len, 8);
+    assert_memory_equal(out.data, "{\"a\":1}\n", 8);
+    kw_buffer_cleanup(&out);
+    out = (struct kw_buffer)KW_BUFFER_INIT(7);
+    assert_int_equal(kw_json_write(cJSON_Parse("{\"a\": 1}"), KW_JSON_LINE, &out, &err), KW_FAULT);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(kw_json_write(cJSON_Parse("{\"a\": 1}"), KW_JSON_COMPACT, &out, &err), KW_OK);
+    assert_int_equal(out.len, 7);
+    assert_int_equal(kw_json_write(NULL, KW_JSON_COMPACT, &out, &err), KW_NO_MEMORY);
+    assert_int_equal(out.len, 7);
+    kw_buffer_cleanup(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +337,7 @@ int main(void)
         cmocka_unit_test(duplicate_names),
         cmocka_unit_test(many_names),
         cmocka_unit_test(values_arrive),
+        cmocka_unit_test(writes_all_or_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
