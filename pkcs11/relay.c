@@ -236,10 +236,7 @@ static enum kw_status choose(struct kw_transfer *transfer, const struct kw_trans
             *ret_way = &kw_transfer_ways[i];
             return KW_OK;
         }
-        if (!kw_transfer_refused(rv))
-            return kw_transfer_fail(transfer, rv, err);
-        transfer->session->failure = rv; /* some tokens leave a session unfit: it is closed */
-        refusals[i] = (struct kw_transfer_refusal){rv, transfer->doing};
+        status = kw_transfer_refuse(transfer, rv, &refusals[i], err);
     }
     return status ? status : no_way(transfer, refusals, err);
 }

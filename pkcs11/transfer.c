@@ -103,14 +103,19 @@ enum kw_status kw_transfer_trial(struct kw_token *token, const struct kw_throwaw
     return status;
 }
 
-bool kw_transfer_refused(CK_RV rv)
-{
-    return rv != CKR_OK && !kw_rv_recoverable(rv) && kw_rv_meaning(rv) != KW_RV_MEMORY;
-}
-
 enum kw_status kw_transfer_fail(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err)
 {
     return kw_session_fail(transfer->token, transfer->session, rv, transfer->doing, err);
+}
+
+enum kw_status kw_transfer_refuse(struct kw_transfer *transfer, CK_RV rv,
+                                  struct kw_transfer_refusal *ret_refusal, struct kw_error *err)
+{
+    if (rv == CKR_OK || kw_rv_recoverable(rv) || kw_rv_meaning(rv) == KW_RV_MEMORY)
+        return kw_transfer_fail(transfer, rv, err);
+    transfer->session->failure = rv; /* some tokens leave a session unfit: it is closed */
+    *ret_refusal = (struct kw_transfer_refusal){rv, transfer->doing};
+    return KW_OK;
 }
 
 const struct kw_transfer_refusal *

@@ -46,10 +46,11 @@ struct kw_transfer_refusal {
     CK_RV rv;
     const char *doing;
 };
-/* Whether the way is not open; else trying the next one is no use, and kw_transfer_fail says why.
- */
-bool kw_transfer_refused(CK_RV rv);
 enum kw_status kw_transfer_fail(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err);
+/* A way ended with `rv`. KW_OK: it is not open, why is in *ret_refusal, and the next one may be
+ * tried. Else trying that is no use, and the status is kw_transfer_fail's. */
+enum kw_status kw_transfer_refuse(struct kw_transfer *transfer, CK_RV rv,
+                                  struct kw_transfer_refusal *ret_refusal, struct kw_error *err);
 /* The refusal that tells most: the first that is not just for want of a mechanism. */
 const struct kw_transfer_refusal *
 kw_transfer_reason(const struct kw_transfer_refusal refusals[KW_TRANSFER_WAYS]);

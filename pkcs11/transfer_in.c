@@ -117,10 +117,9 @@ static enum kw_status choose_way(struct kw_transfer *transfer, const struct kw_u
             *ret_way = &kw_transfer_ways[i];
             return KW_OK;
         }
-        if (!kw_transfer_refused(rv))
-            return kw_transfer_fail(transfer, rv, err);
-        transfer->session->failure = rv; /* some tokens leave a session unfit: it is closed */
-        refusals[i] = (struct kw_transfer_refusal){rv, transfer->doing};
+        enum kw_status status = kw_transfer_refuse(transfer, rv, &refusals[i], err);
+        if (status)
+            return status;
     }
     return no_way(transfer, job->kek, refusals, err);
 }
