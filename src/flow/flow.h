@@ -60,6 +60,11 @@ enum kw_status kw_outdir_write(struct kw_outdir *outdir, const char *path, bool 
 /* An open descriptor, which stays open; `name` for messages. */
 enum kw_status kw_sink_fd_new(int fd, const char *name, struct kw_stage **ret_sink,
                               struct kw_error *err);
+/* The writing end of a pipe, which stays open and is made non-blocking. While it takes nothing,
+ * `go_on` is asked several times a second, from any thread, whether to wait on: KW_INTERRUPTED
+ * where it says no. A reader that is gone is KW_WRITE with EPIPE. */
+enum kw_status kw_sink_pipe_new(int fd, const char *name, bool (*go_on)(void *context),
+                                void *context, struct kw_stage **ret_sink, struct kw_error *err);
 /* A growing buffer, which must outlive the flow. */
 enum kw_status kw_sink_buffer_new(struct kw_buffer *buffer, struct kw_stage **ret_sink,
                                   struct kw_error *err);

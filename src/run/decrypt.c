@@ -1,4 +1,7 @@
 /* The main job. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +76,13 @@ static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
 static void drop_useless_journal(struct kw_run *run)
 {
     bool alone = false;
-    if (!kw_outdir_is_empty(run->outdir, KW_JOURNAL_NAME, &alone, NULL) && alone)
+    struct kw_totals totals;
+    kw_run_totals(run, &totals);
+    if (run->command)
+        alone = totals.decrypted + totals.copied == 0;
+    else if (kw_outdir_is_empty(run->outdir, KW_JOURNAL_NAME, &alone, NULL))
+        return;
+    if (alone)
         (void)kw_journal_remove(run, NULL); /* the failure is reported already */
 }
 
@@ -114,6 +123,24 @@ enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err)
 enum kw_status kw_run_finish(struct kw_run *run, struct kw_error *err)
 {
     return run->whole ? kw_journal_remove(run, err) : KW_OK;
+}
+
+enum kw_status kw_run_rename_output(struct kw_run *run, const char *out_dir, struct kw_error *err)
+{
+    char shown[256];
+    char *name = strdup(out_dir);
+    if (!name)
+        return kw_fail_memory(err);
+    if (renameat2(AT_FDCWD, run->out_dir, AT_FDCWD, out_dir, RENAME_NOREPLACE) != 0) {
+        int code = errno;
+        free(name);
+        return kw_fail_errno(err, code == EEXIST ? KW_EXISTS : KW_WRITE, code,
+                             "the output folder can't get its name %s",
+                             kw_printable(out_dir, strlen(out_dir), shown, sizeof(shown)));
+    }
+    free(run->renamed_out_dir);
+    run->out_dir = run->renamed_out_dir = name;
+    return make_durable(run, err);
 }
 
 bool kw_run_can_resume(const struct kw_run *run)
@@ -165,6 +192,7 @@ void kw_run_free(struct kw_run *run)
     kw_outdir_free(run->outdir);
     kw_strings_cleanup(&run->warnings);
     kw_drop_free(run->own_drop);
+    free(run->renamed_out_dir);
     free(run);
 }
 

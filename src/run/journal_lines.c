@@ -27,6 +27,7 @@ static const struct {
     {"copy_unencrypted", KW_USAGE, "a run with another --copy-unencrypted"},
     {"include_sha256", KW_USAGE, "a run with another --include"},
     {"exclude_sha256", KW_USAGE, "a run with another --exclude"},
+    {"to_command", KW_USAGE, "a run that was begun without --exec, or with it"},
 };
 
 static enum kw_status add_digest(cJSON *json, const char *name, struct kw_digest *digest,
@@ -87,6 +88,7 @@ static enum kw_status describe(const struct kw_run *run, struct kw_digest *diges
     kw_json_add_text(json, "digest", run->settings.digest ? "sha256" : "none");
     (void)cJSON_AddBoolToObject(json, "with_metadata", options->with_metadata != 0);
     (void)cJSON_AddBoolToObject(json, "copy_unencrypted", options->copy_unencrypted != 0);
+    (void)cJSON_AddBoolToObject(json, "to_command", run->command != NULL);
     (void)cJSON_AddItemToObject(json, "key", kw_run_describe_key(run));
     enum kw_status status;
     if ((status =

@@ -142,13 +142,14 @@ static bool look_at(void *context, unsigned worker, size_t item)
         return true;
     if (is_stopped(recheck))
         return false;
+    bool has_output = !run->command && file->status != KW_FILE_UNENCRYPTED;
     file->kept = file->listed && source_is_same(recheck, worker, file) &&
-                 (file->status == KW_FILE_UNENCRYPTED || output_is_same(recheck, worker, file));
+                 (!has_output || output_is_same(recheck, worker, file));
     if (atomic_load(&recheck->stop))
         return false;
     if (file->kept)
         return true;
-    bool own = (file->listed && file->status != KW_FILE_UNENCRYPTED) || is_named(run, file);
+    bool own = (file->listed && has_output) || is_named(run, file);
     if (own)
         (void)kw_outdir_remove(run->outdir, file->file->path, NULL);
     forget(file);

@@ -99,6 +99,26 @@ static enum kw_status before_name(void *context, uint64_t inode, struct kw_error
     return kw_journal_naming(worker->work->run, worker->index, inode, err);
 }
 
+static enum kw_status write_file(struct worker *worker, const struct run_file *file,
+                                 struct kw_flow_job *job, struct kw_flow_result *ret_result,
+                                 struct kw_error *err)
+{
+    const struct kw_run *run = worker->work->run;
+    enum kw_status status =
+        kw_sink_file_new(run->outdir, file->file->path, run->options->force != 0, &job->sink, err);
+    if (status)
+        return status;
+    kw_sink_file_before_name(job->sink, before_name, worker);
+    return kw_flow_run(worker->flow, job, ret_result, err);
+}
+
+/* While a command takes nothing no byte moves, but someone may ask to stop. Any thread. */
+static bool go_on(void *context)
+{
+    struct work *work = ((struct worker *)context)->work;
+    return report_progress(work, 0, 0) && !atomic_load(&work->stop);
+}
+
 static enum kw_status run_flow(struct worker *worker, struct run_file *file, int fd,
                                struct kw_error *err)
 {
@@ -118,11 +138,8 @@ static enum kw_status run_flow(struct worker *worker, struct run_file *file, int
     };
     struct kw_flow_result result;
     enum kw_status status =
-        kw_sink_file_new(run->outdir, file->file->path, run->options->force != 0, &job.sink, err);
-    if (status)
-        return status;
-    kw_sink_file_before_name(job.sink, before_name, worker);
-    status = kw_flow_run(worker->flow, &job, &result, err);
+        run->command ? kw_run_deliver(run, worker->flow, &job, go_on, worker, &result, err)
+                     : write_file(worker, file, &job, &result, err);
     if (status)
         return status;
     file->status = file->work == KW_FLOW_COPY ? KW_FILE_COPIED : KW_FILE_DECRYPTED;

@@ -1,5 +1,6 @@
 /* Files that appear when they are whole, with and without files that have no name yet. */
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 
 #include "support.h"
@@ -479,6 +480,57 @@ static void a_full_device_is_an_error(void **state)
     kw_close(&fd);
 }
 
+struct patience {
+    unsigned asked, limit;
+};
+static bool wait_on(void *context)
+{
+    struct patience *patience = context;
+    return ++patience->asked < patience->limit;
+}
+
+static struct kw_stage *new_pipe(int ends[2], struct patience *patience)
+{
+    struct kw_stage *sink = NULL;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(kw_sink_pipe_new(ends[1], "the reader", wait_on, patience, &sink, NULL),
+                     KW_OK);
+    return sink;
+}
+
+static void a_full_pipe_waits_until_it_is_told_to_stop(void **state)
+{
+    (void)state;
+    int ends[2];
+    struct patience patience = {.limit = 3};
+    struct kw_error error = {0};
+    struct kw_stage *sink = new_pipe(ends, &patience);
+    static uint8_t data[1024 * 1024];
+    assert_int_equal(kw_stage_feed(sink, data, sizeof(data), &error), KW_INTERRUPTED);
+    assert_int_equal(patience.asked, 3);
+    kw_stage_free(sink);
+    kw_close(&ends[0]);
+    kw_close(&ends[1]);
+}
+
+static void a_pipe_whose_reader_is_gone_is_told(void **state)
+{
+    (void)state;
+    int ends[2];
+    uint8_t data[16] = {0};
+    struct patience patience = {.limit = 3};
+    struct kw_error error = {0};
+    struct kw_stage *sink = new_pipe(ends, &patience);
+    assert_ptr_not_equal(signal(SIGPIPE, SIG_IGN), SIG_ERR);
+    assert_int_equal(kw_stage_feed(sink, data, sizeof(data), &error), KW_OK);
+    kw_close(&ends[0]);
+    assert_int_equal(kw_stage_feed(sink, data, sizeof(data), &error), KW_WRITE);
+    assert_int_equal(error.sys_errno, EPIPE);
+    assert_non_null(strstr(error.message, "the reader"));
+    kw_stage_free(sink);
+    kw_close(&ends[1]);
+}
+
 static void a_buffer_has_its_bound(void **state)
 {
     (void)state;
@@ -501,6 +553,8 @@ int main(void)
         cmocka_unit_test(full_disk_with_a_temporary_name),
         cmocka_unit_test(a_descriptor_stays_open),
         cmocka_unit_test(a_full_device_is_an_error),
+        cmocka_unit_test(a_full_pipe_waits_until_it_is_told_to_stop),
+        cmocka_unit_test(a_pipe_whose_reader_is_gone_is_told),
         cmocka_unit_test(a_buffer_has_its_bound),
     };
     return cmocka_run_group_tests_name("flow/sink", tests, start_crypto, stop_crypto);
