@@ -99,17 +99,38 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
     return KW_OK;
 }
 
-void kw_keyring_free(struct kw_keyring *keyring)
+/* With what was concluded from them. */
+static void forget_keys(struct kw_keyring *keyring)
 {
-    if (!keyring)
-        return;
-    for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++)
+    for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++) {
         kw_data_key_cleanup(&keyring->kept[i].data_key);
+        keyring->kept[i] = (struct kept_data_key){.key = NULL};
+    }
     for (size_t i = 0; i < keyring->key_count && keyring->notes; i++)
         kw_key_record_cleanup(&keyring->notes[i].record);
     free(keyring->notes);
     free(keyring->signers);
     free(keyring->keys);
+    keyring->notes = NULL;
+    keyring->signers = NULL;
+    keyring->keys = NULL;
+    keyring->key_count = keyring->signer_count = 0;
+    keyring->signers_read = false;
+}
+
+void kw_keyring_refresh(struct kw_keyring *keyring)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    forget_keys(keyring);
+    kw_strings_cleanup(&keyring->warnings);
+    (void)pthread_mutex_unlock(&keyring->lock);
+}
+
+void kw_keyring_free(struct kw_keyring *keyring)
+{
+    if (!keyring)
+        return;
+    forget_keys(keyring);
     kw_trail_free(keyring->trail);
     kw_token_free(keyring->token);
     kw_uri_free(keyring->choice.uri);

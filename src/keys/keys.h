@@ -29,6 +29,9 @@ enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
 /* All keys of the token; owned by the keyring, read once. Opens the token if that was not done. */
 enum kw_status kw_keyring_keys(struct kw_keyring *keyring, const struct kw_token_key **ret_keys,
                                size_t *ret_count, struct kw_error *err);
+/* Has keys, their records and data keys read anew when they are next needed, and forgets warnings;
+ * for a keyring that is open for long. No key of it may be in use, in any thread. */
+void kw_keyring_refresh(struct kw_keyring *keyring);
 /* What the token says of itself. Opens the token if that was not done. */
 enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_token_info **ret_info,
                                 struct kw_error *err);
