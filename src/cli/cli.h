@@ -63,6 +63,11 @@ struct arguments {
     const char *exclude[MAX_GLOBS];
     size_t exclude_count;
     const char *on_error;
+    const char *exec;
+    const char *marker;
+    const char *done;
+    const char *quarantine;
+    long settle;
     long max_failures;
     long jobs;
     int resume;
@@ -76,6 +81,8 @@ struct arguments {
     int version;
     int no_expiry;
     int exportable;
+    int leave;
+    int once;
 };
 
 enum option_kind {
@@ -159,6 +166,7 @@ int run_decrypt(const struct arguments *arguments, char **argv);
 int run_inspect(const struct arguments *arguments, char **argv);
 int run_cat(const struct arguments *arguments, char **argv);
 int run_seal(const struct arguments *arguments, char **argv);
+int run_watch(const struct arguments *arguments, char **argv);
 int run_key_list(const struct arguments *arguments, char **argv);
 int run_key_show(const struct arguments *arguments, char **argv);
 int run_key_create(const struct arguments *arguments, char **argv);
@@ -304,6 +312,18 @@ void progress_start(struct progress_bar *bar, const struct arguments *arguments)
 void progress_draw(struct progress_bar *bar, const struct kw_progress *progress);
 /* Takes the bar off the screen, for a message or for good. */
 void progress_clear(struct progress_bar *bar);
+
+/* ---- the service manager: notify.c ---- */
+
+/* Lines of "NAME=VALUE", as sd_notify(3) says. Nothing where no manager wants to know. */
+void notify(const char *message);
+/* That the program is not stuck, as often as the manager asked for. */
+struct watchdog {
+    uint64_t interval_ms; /* 0: it did not */
+    uint64_t next_ms;
+};
+void watchdog_start(struct watchdog *watchdog);
+void watchdog_feed(struct watchdog *watchdog);
 
 /* SIGINT, SIGTERM and SIGHUP ask to stop, a second one ends at once; SIGPIPE and SIGXFSZ
  * are ignored. */

@@ -5,16 +5,44 @@
 
 #include "cli.h"
 
+#define ROW_JOBS                                                                                   \
+    {                                                                                              \
+        "jobs", 'j', OPTION_NUMBER, "N", FIELD(jobs), 256,                                         \
+            "decrypt N files at a time (one a processor)"                                          \
+    }
+#define ROW_DIGEST                                                                                 \
+    {                                                                                              \
+        "digest", 'd', OPTION_CHOICE, "sha256|none", FIELD(digest), 0,                             \
+            "digest of the ciphertext for the report (sha256)"                                     \
+    }
+#define ROW_WITH_METADATA                                                                          \
+    {                                                                                              \
+        "with-metadata", 'm', OPTION_SET, NULL, FIELD(with_metadata), 1, "copy the metadata too"   \
+    }
+#define ROW_COPY_UNENCRYPTED                                                                       \
+    {                                                                                              \
+        "copy-unencrypted", 'u', OPTION_SET, NULL, FIELD(copy_unencrypted), 1,                     \
+            "copy files that are not encrypted, instead of leaving them out"                       \
+    }
+#define ROW_INCLUDE                                                                                \
+    {                                                                                              \
+        "include", 'i', OPTION_LIST, "GLOB", FIELD(include), 0,                                    \
+            "take files that match only; may be repeated"                                          \
+    }
+#define ROW_EXCLUDE                                                                                \
+    {                                                                                              \
+        "exclude", 'x', OPTION_LIST, "GLOB", FIELD(exclude), 0,                                    \
+            "leave out files that match; may be repeated"                                          \
+    }
+
 static const struct option_row decrypt_options[] = {
     {"out", 'o', OPTION_TEXT, "DIR", FIELD(out), 0, "write the plaintext below DIR (required)"},
     ROW_TOKEN,
     ROW_KEY,
     ROW_UNWRAP_ALG,
     ROW_DECOMPRESS,
-    {"jobs", 'j', OPTION_NUMBER, "N", FIELD(jobs), 256,
-     "decrypt N files at a time (one a processor)"},
-    {"digest", 'd', OPTION_CHOICE, "sha256|none", FIELD(digest), 0,
-     "digest of the ciphertext for the report (sha256)"},
+    ROW_JOBS,
+    ROW_DIGEST,
     ROW_FORCE,
     {"resume", 'R', OPTION_SET, NULL, FIELD(resume), 1,
      "go on from where an earlier run into DIR ended"},
@@ -22,17 +50,43 @@ static const struct option_row decrypt_options[] = {
      "whether a file that fails stops the run (continue)"},
     {"max-failures", 'n', OPTION_NUMBER, "N", FIELD(max_failures), 1000000,
      "stop after N files failed"},
-    {"with-metadata", 'm', OPTION_SET, NULL, FIELD(with_metadata), 1, "copy the metadata too"},
-    {"copy-unencrypted", 'u', OPTION_SET, NULL, FIELD(copy_unencrypted), 1,
-     "copy files that are not encrypted, instead of leaving them out"},
-    {"include", 'i', OPTION_LIST, "GLOB", FIELD(include), 0,
-     "take files that match only; may be repeated"},
-    {"exclude", 'x', OPTION_LIST, "GLOB", FIELD(exclude), 0,
-     "leave out files that match; may be repeated"},
+    ROW_WITH_METADATA,
+    ROW_COPY_UNENCRYPTED,
+    ROW_INCLUDE,
+    ROW_EXCLUDE,
     ROW_JSON,
     {"report", 'r', OPTION_TEXT, "FILE", FIELD(report), 0, "write the JSON report to FILE"},
     {"progress", 'p', OPTION_SET, NULL, FIELD(progress), 1, "show a progress bar"},
     {"no-progress", 'P', OPTION_SET, NULL, FIELD(progress), -1, "show no progress bar"},
+    ROW_QUIET,
+};
+
+static const struct option_row watch_options[] = {
+    {"out", 'o', OPTION_TEXT, "DIR", FIELD(out), 0,
+     "the plaintext of the drop NAME becomes DIR/NAME (required)"},
+    {"exec", 'e', OPTION_TEXT, "COMMAND", FIELD(exec), 0,
+     "pipe each plaintext to this shell command, instead of writing files"},
+    {"settle", 's', OPTION_NUMBER, "SECONDS", FIELD(settle), 86400,
+     "a drop is complete when nothing in it changed for so long (30)"},
+    {"marker", 'M', OPTION_TEXT, "NAME", FIELD(marker), 0, "or when it has a file of this name"},
+    {"done", 'D', OPTION_TEXT, "FOLDER", FIELD(done), 0,
+     "move drops that were decrypted there (.done in the inbox)"},
+    {"quarantine", 'Q', OPTION_TEXT, "FOLDER", FIELD(quarantine), 0,
+     "move drops that can't be decrypted there (.quarantine in the inbox)"},
+    {"leave", 'l', OPTION_SET, NULL, FIELD(leave), 1,
+     "move none; a report in DIR marks those that are done with"},
+    {"once", 'O', OPTION_SET, NULL, FIELD(once), 1,
+     "end when all drops that are there are done with"},
+    ROW_TOKEN,
+    ROW_KEY,
+    ROW_UNWRAP_ALG,
+    ROW_DECOMPRESS,
+    ROW_JOBS,
+    ROW_DIGEST,
+    ROW_WITH_METADATA,
+    ROW_COPY_UNENCRYPTED,
+    ROW_INCLUDE,
+    ROW_EXCLUDE,
     ROW_QUIET,
 };
 
@@ -262,6 +316,8 @@ static const struct subcommand commands[] = {
      run_cat},
     {"seal", "SRC", 1, "Make a drop of plain files, for trials and tests.", OPTIONS(seal_options),
      run_seal},
+    {"watch", "INBOX", 1, "Decrypt each drop that appears in a folder.", OPTIONS(watch_options),
+     run_watch},
     {"key list", "", 0, "List the RSA private keys of the token.", OPTIONS(key_list_options),
      run_key_list},
     {"key show", "NAME", 1, "Show all versions of a key, with PEM and JWK of the public half.",

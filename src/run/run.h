@@ -23,6 +23,13 @@ enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, str
 void kw_run_free(struct kw_run *run);
 /* Does it, once. */
 enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err);
+/* Before that: has each plaintext piped to `command`, run by /bin/sh, instead of written to a file,
+ * so that only the journal is in `out_dir`. As many run at a time as there are workers. A command
+ * that fails fails its file; one whose file turns out to be damaged is ended by a signal before it
+ * sees the end of its input. */
+void kw_run_deliver_to(struct kw_run *run, const char *command);
+/* After it: gives the output folder another name, which must be free. KW_EXISTS, KW_WRITE. */
+enum kw_status kw_run_rename_output(struct kw_run *run, const char *out_dir, struct kw_error *err);
 /* After a success, once the report is where it belongs: takes away the journal, without which the
  * run can't be gone on with. */
 enum kw_status kw_run_finish(struct kw_run *run, struct kw_error *err);
@@ -32,6 +39,47 @@ bool kw_run_can_resume(const struct kw_run *run);
 void kw_run_totals(const struct kw_run *run, struct kw_totals *ret_totals);
 /* What was odd but not wrong; owned by the run, gathered when it ended. */
 const struct kw_strings *kw_run_warnings(const struct kw_run *run);
+
+/* ---- an inbox of drops: watch.c, inbox.c, outbox.c ---- */
+
+enum kw_watch_what {
+    KW_WATCH_READY,       /* it begins; no drop */
+    KW_WATCH_INCOMPLETE,  /* a folder has been at rest and is no drop yet, or has no marker yet */
+    KW_WATCH_TAKEN,       /* a drop is complete and is decrypted now */
+    KW_WATCH_DONE,        /* it was decrypted, and put away */
+    KW_WATCH_QUARANTINED, /* it was put away because of `failure` */
+    KW_WATCH_WAITING,     /* it, or all where `name` is NULL, will be tried again after `failure` */
+};
+/* What it points to is gone after the call; each may be NULL. */
+struct kw_watch_event {
+    enum kw_watch_what what;
+    const char *name;
+    const struct kw_run *run;
+    const struct kw_error *failure;
+};
+struct kw_watch_options {
+    const char *inbox;
+    const char *out;        /* DIR/NAME of it is a drop's plaintext, once all of that is there */
+    const char *done;       /* where drops go that were decrypted; NULL: .done in the inbox */
+    const char *quarantine; /* where others go; NULL: .quarantine in the inbox */
+    const char *marker;     /* a drop is complete when it has a file of that name; else once it has
+                               its metadata and nothing has changed for... */
+    unsigned settle_s;      /* ...so many seconds */
+    bool leave;          /* drops stay; that a report is in `out` marks those that are done with */
+    bool once;           /* end when no drop is left that is complete or may be in a while */
+    const char *command; /* as kw_run_deliver_to, or NULL */
+    struct kw_decrypt_options decrypt; /* for each of them; `resume` is always on */
+    void (*on_event)(void *context, const struct kw_watch_event *event);
+    bool (*go_on)(void *context); /* asked several times a second while nothing is done */
+    void *context;
+};
+/* Decrypts drops, the folders in the inbox, one after the other. A failure that is the drop's sends
+ * it to quarantine; where the token or the output's disk fails, it is tried again, after pauses of
+ * up to 5 minutes; KW_CONFIG, KW_PIN_* and KW_AUDIT end it, and so does KW_INTERRUPTED. With `once`
+ * the first failure of a drop is returned. Only the caller's thread calls back, but for the
+ * options' on_progress. */
+enum kw_status kw_watch(struct kw_keyring *keyring, const struct kw_watch_options *options,
+                        struct kw_error *err);
 
 /* ---- the report: report.c ---- */
 

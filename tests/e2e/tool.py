@@ -9,6 +9,7 @@ prompt PIN COMMAND...             runs it on a terminal and types the PIN when i
 terminal COMMAND...               runs it on a terminal
 interrupt FOLDER COMMAND...       sends SIGINT, or KW_SIGNAL, as soon as the folder exists
 same-report ONE OTHER             whether two reports differ in times and the run's id at most
+listen SOCKET FILE                writes the lines of each datagram that comes to the file
 cmdline SECRET COMMAND...         fails if the running command's argument list holds SECRET
 """
 
@@ -18,6 +19,7 @@ import pathlib
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -125,6 +127,14 @@ def cmdline(secret, *command):
     return 0
 
 
+def listen(address, name):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver, open(name, "wb") as out:
+        receiver.bind(address)
+        while True:
+            out.write(receiver.recv(65536) + b"\n")
+            out.flush()
+
+
 ACTIONS = {
     "damage": damage,
     "flip": flip,
@@ -133,6 +143,7 @@ ACTIONS = {
     "terminal": lambda *command: on_terminal(command, []),
     "interrupt": interrupt,
     "same-report": same_report,
+    "listen": listen,
     "cmdline": cmdline,
 }
 

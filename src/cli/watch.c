@@ -1,0 +1,170 @@
+/* keyward watch: an inbox of drops. */
+#include <string.h>
+
+#include "cli.h"
+
+#define DEFAULT_SETTLE_S 30
+
+struct view {
+    const struct arguments *arguments;
+    struct kw_keyring *keyring;
+    struct watchdog watchdog;
+};
+
+static void print_done(const struct kw_watch_event *event, const struct view *view)
+{
+    struct kw_totals totals;
+    char in[SIZE_TEXT];
+    char out[SIZE_TEXT];
+    char name[SHOWN_TEXT];
+    kw_run_totals(event->run, &totals);
+    if (!view->arguments->quiet)
+        printf("%s: %llu of %llu files decrypted%s: %s in, %s out, %llu.%01llu s\n",
+               show(event->name, name), (unsigned long long)totals.decrypted,
+               (unsigned long long)totals.files, view->arguments->exec ? " for the command" : "",
+               show_size(totals.bytes_in, in), show_size(totals.bytes_out, out),
+               (unsigned long long)(totals.milliseconds / 1000),
+               (unsigned long long)(totals.milliseconds % 1000 / 100));
+    if (totals.unencrypted > 0 && !view->arguments->quiet)
+        (void)fprintf(stderr,
+                      "keyward: warning: %s: %llu files are not encrypted and were left out; "
+                      "--copy-unencrypted copies them\n",
+                      name, (unsigned long long)totals.unencrypted);
+}
+
+static void print_failure(const struct kw_watch_event *event, const char *what)
+{
+    char name[SHOWN_TEXT];
+    (void)fprintf(stderr, "keyward: %s: %s: %s\n",
+                  event->name ? show(event->name, name) : "all drops", what,
+                  event->failure->message);
+}
+
+static void print_event(const struct kw_watch_event *event, const struct view *view)
+{
+    char name[SHOWN_TEXT];
+    switch (event->what) {
+    case KW_WATCH_READY:
+        print_keyring_warnings(view->keyring, view->arguments);
+        break;
+    case KW_WATCH_TAKEN:
+        break;
+    case KW_WATCH_INCOMPLETE:
+        if (!view->arguments->quiet)
+            (void)fprintf(stderr, "keyward: warning: %s is left alone for now: %s\n",
+                          show(event->name, name),
+                          view->arguments->marker
+                              ? "it has no marker file yet"
+                              : "it has no metadata yet, or its name has more than 200 bytes");
+        break;
+    case KW_WATCH_DONE:
+        print_done(event, view);
+        break;
+    case KW_WATCH_QUARANTINED:
+        print_failure(event, view->arguments->leave ? "failed, and is marked" : "quarantined");
+        break;
+    case KW_WATCH_WAITING:
+        print_failure(event, "will be tried again");
+        break;
+    }
+}
+
+/* For the service manager: one line on what is going on. */
+static void notify_event(const struct kw_watch_event *event)
+{
+    static const char *const texts[] = {
+        [KW_WATCH_READY] = "READY=1\nSTATUS=waiting for drops",
+        [KW_WATCH_INCOMPLETE] = "STATUS=waiting for drops; one is not complete",
+        [KW_WATCH_TAKEN] = "STATUS=decrypting a drop",
+        [KW_WATCH_DONE] = "STATUS=waiting for drops; the last one was decrypted",
+        [KW_WATCH_QUARANTINED] = "STATUS=waiting for drops; the last one went to quarantine",
+        [KW_WATCH_WAITING] = "STATUS=something failed and will be tried again",
+    };
+    notify(texts[event->what]);
+}
+
+static void on_event(void *context, const struct kw_watch_event *event)
+{
+    const struct view *view = context;
+    print_event(event, view);
+    if (event->run && event->what != KW_WATCH_WAITING)
+        print_warnings(kw_run_warnings(event->run), view->arguments);
+    (void)fflush(stdout); /* a log is read while it grows; that it can't be written ends nothing */
+    notify_event(event);
+}
+
+static bool go_on(void *context)
+{
+    struct view *view = context;
+    watchdog_feed(&view->watchdog);
+    return !stop_requested();
+}
+
+static int on_progress(void *context, const struct kw_progress *progress)
+{
+    (void)progress;
+    return !go_on(context);
+}
+
+static struct kw_watch_options make_options(const struct arguments *arguments, struct view *view)
+{
+    return (struct kw_watch_options){
+        .inbox = arguments->operands[0],
+        .out = arguments->out,
+        .done = arguments->done,
+        .quarantine = arguments->quarantine,
+        .marker = arguments->marker,
+        .settle_s = arguments->settle > 0 ? (unsigned)arguments->settle : DEFAULT_SETTLE_S,
+        .leave = arguments->leave,
+        .once = arguments->once,
+        .command = arguments->exec,
+        .decrypt = {.key = arguments->key,
+                    .unwrap_alg = arguments->unwrap_alg,
+                    .decompress = arguments->decompress,
+                    .digest = arguments->digest,
+                    .jobs = (unsigned)arguments->jobs,
+                    .with_metadata = arguments->with_metadata,
+                    .copy_unencrypted = arguments->copy_unencrypted,
+                    .include = arguments->include,
+                    .include_count = arguments->include_count,
+                    .exclude = arguments->exclude,
+                    .exclude_count = arguments->exclude_count,
+                    .on_progress = on_progress,
+                    .context = view},
+        .on_event = on_event,
+        .go_on = go_on,
+        .context = view,
+    };
+}
+
+static enum kw_status check(const struct arguments *arguments, struct kw_error *err)
+{
+    if (!arguments->out)
+        return kw_fail(err, KW_USAGE, "watch needs --out DIR, the folder to write to");
+    if (arguments->leave && (arguments->done || arguments->quarantine))
+        return kw_fail(err, KW_USAGE,
+                       "with --leave drops stay where they are; leave out --done and --quarantine");
+    if (arguments->marker && (strchr(arguments->marker, '/') || arguments->marker[0] == '\0'))
+        return kw_fail(err, KW_USAGE, "--marker is the name of a file, without a folder");
+    return KW_OK;
+}
+
+int run_watch(const struct arguments *arguments, char **argv)
+{
+    struct kw_keyring *keyring = NULL;
+    struct kw_error err;
+    struct view view = {.arguments = arguments};
+    enum kw_status status = check(arguments, &err);
+    if (!status)
+        status = open_keyring(arguments, argv, &keyring, &err);
+    if (!status) {
+        view.keyring = keyring;
+        watchdog_start(&view.watchdog);
+        const struct kw_watch_options options = make_options(arguments, &view);
+        status = kw_watch(keyring, &options, &err);
+        notify("STOPPING=1");
+    }
+    seal_trail(keyring);
+    kw_keyring_free(keyring);
+    return status ? print_error(&err) : 0;
+}
