@@ -182,6 +182,39 @@ void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);
 enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
                                struct kw_error *err);
 
+/* ---- confinement: confine.c, confine_calls.c ---- */
+
+enum kw_access {
+    KW_MAY_READ,           /* a file, or a folder and all below it */
+    KW_MAY_PUT,            /* a folder: make, write and replace files, but read none */
+    KW_MAY_WRITE,          /* a file or device, or a folder: read, and change all below it */
+    KW_MAY_REMOVE_FOLDERS, /* a folder: remove empty folders from it */
+};
+enum kw_network {
+    KW_NETWORK_NONE,
+    KW_NETWORK_UNIX, /* services of this machine, by their sockets */
+    KW_NETWORK_TCP,  /* these and TCP and UDP to anywhere, but nobody may connect to the process */
+};
+/* What a process may still reach. Zeroed, that is nothing. */
+struct kw_confinement {
+    struct kw_allowance {
+        char *path;
+        enum kw_access access;
+    } * items;
+    size_t count;
+    enum kw_network network;
+    bool exec; /* it may start other programs, which are confined as it is */
+};
+/* A path that is not there when the process is confined allows nothing. */
+enum kw_status kw_confine_allow(struct kw_confinement *confinement, const char *path,
+                                enum kw_access access, struct kw_error *err);
+void kw_confinement_cleanup(struct kw_confinement *confinement);
+/* Confines the whole process for good, by Landlock as far as the kernel has it and by seccomp; to
+ * be called while it has one thread. What is open stays open. *ret_lacking is what the kernel does
+ * not have at all, in static memory, or NULL. Such calls fail with EACCES or EPERM from then on. */
+enum kw_status kw_confine(const struct kw_confinement *confinement, const char **ret_lacking,
+                          struct kw_error *err);
+
 /* ---- JSON: json.c ---- */
 
 struct kw_json_limits {
@@ -257,6 +290,12 @@ struct kw_config {
     struct {
         enum kw_tristate fips;
     } crypto; /* [crypto] */
+    struct {
+        enum kw_tristate enabled;
+        enum kw_tristate required;
+        char *read, *write; /* absolute paths with ":" between them */
+        char *network;      /* none, unix, tcp */
+    } sandbox;              /* [sandbox] */
 };
 
 /* Reads `path` over what `config` (zeroed at first) holds already: a later file's settings win.

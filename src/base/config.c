@@ -9,8 +9,8 @@
 #define KEYS_MAX   1024
 #define NAME_BYTES 127
 
-enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_KEYS, IN_RUN, IN_AUDIT, IN_CRYPTO };
-enum type { AS_TEXT, AS_URI, AS_PATH, AS_PIN_SOURCE, AS_CHOICE, AS_NUMBER, AS_YES_NO };
+enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_KEYS, IN_RUN, IN_AUDIT, IN_CRYPTO, IN_SANDBOX };
+enum type { AS_TEXT, AS_URI, AS_PATH, AS_PATHS, AS_PIN_SOURCE, AS_CHOICE, AS_NUMBER, AS_YES_NO };
 
 struct setting {
     enum section section;
@@ -24,6 +24,7 @@ struct setting {
 #define IN_TOKEN_AT(member) offsetof(struct kw_config_token, member)
 #define EXPECTS_URI         "a URI that starts with pkcs11: and holds no PIN (use pin-source)"
 #define EXPECTS_YES_NO      "yes or no"
+#define EXPECTS_PATHS       "absolute paths with \":\" between them"
 
 static const struct setting settings[] = {
     {IN_TOKEN, "uri", AS_URI, IN_TOKEN_AT(uri), EXPECTS_URI, 0, 0},
@@ -62,6 +63,14 @@ static const struct setting settings[] = {
     {IN_AUDIT, "rotate-mib", AS_NUMBER, offsetof(struct kw_config, audit.rotate_mib),
      "a number from 1 to 1024", 1, 1024},
     {IN_CRYPTO, "fips", AS_YES_NO, offsetof(struct kw_config, crypto.fips), EXPECTS_YES_NO, 0, 0},
+    {IN_SANDBOX, "enabled", AS_YES_NO, offsetof(struct kw_config, sandbox.enabled), EXPECTS_YES_NO,
+     0, 0},
+    {IN_SANDBOX, "required", AS_YES_NO, offsetof(struct kw_config, sandbox.required),
+     EXPECTS_YES_NO, 0, 0},
+    {IN_SANDBOX, "read", AS_PATHS, offsetof(struct kw_config, sandbox.read), EXPECTS_PATHS, 0, 0},
+    {IN_SANDBOX, "write", AS_PATHS, offsetof(struct kw_config, sandbox.write), EXPECTS_PATHS, 0, 0},
+    {IN_SANDBOX, "network", AS_CHOICE, offsetof(struct kw_config, sandbox.network),
+     "none, unix, tcp", 0, 0},
 };
 
 struct section_name {
@@ -71,8 +80,9 @@ struct section_name {
 };
 
 static const struct section_name sections[] = {
-    {IN_TOKEN, "token", true}, {IN_KEY, "key", true},      {IN_KEYS, "keys", false},
-    {IN_RUN, "run", false},    {IN_AUDIT, "audit", false}, {IN_CRYPTO, "crypto", false},
+    {IN_TOKEN, "token", true},      {IN_KEY, "key", true},      {IN_KEYS, "keys", false},
+    {IN_RUN, "run", false},         {IN_AUDIT, "audit", false}, {IN_CRYPTO, "crypto", false},
+    {IN_SANDBOX, "sandbox", false},
 };
 
 /* One text on its way in. `seen` has a bit for each setting that the text gave already. */
@@ -82,14 +92,14 @@ struct reading {
     size_t line;
     enum section section;
     void *target; /* what the current section's offsets start from */
-    uint32_t *seen;
-    uint32_t seen_tokens[TOKENS_MAX];
-    uint32_t seen_keys[KEYS_MAX];
-    uint32_t seen_others;
+    uint64_t *seen;
+    uint64_t seen_tokens[TOKENS_MAX];
+    uint64_t seen_keys[KEYS_MAX];
+    uint64_t seen_others;
     struct kw_error *err;
 };
 
-_Static_assert(KW_COUNT(settings) <= 32, "seen has 32 bits");
+_Static_assert(KW_COUNT(settings) <= 64, "seen has 64 bits");
 
 static enum kw_status fail_at(const struct reading *in, const char *fault)
 {
@@ -154,6 +164,14 @@ static bool contains(struct kw_slice value, const char *text)
     return memmem(value.data, value.len, text, strlen(text)) != NULL;
 }
 
+static bool is_paths(struct kw_slice value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if ((i == 0 || value.data[i - 1] == ':') && value.data[i] != '/')
+            return false;
+    return value.len > 0 && value.data[value.len - 1] != ':';
+}
+
 static bool is_text_of(struct kw_slice value, const struct setting *setting)
 {
     switch (setting->type) {
@@ -161,6 +179,8 @@ static bool is_text_of(struct kw_slice value, const struct setting *setting)
         return starts_with(value, "pkcs11:") && !contains(value, "pin-value=");
     case AS_PATH:
         return starts_with(value, "/");
+    case AS_PATHS:
+        return is_paths(value);
     case AS_PIN_SOURCE:
         return is_pin_source(value);
     case AS_CHOICE:
@@ -270,9 +290,10 @@ static enum kw_status enter_section(struct reading *in, const struct kw_ini_line
     }
     if (!found)
         return fail_at(in, "the section is unknown; there are [token NAME], [key VERSION], [keys], "
-                           "[run], [audit] and [crypto]");
+                           "[run], [audit], [crypto] and [sandbox]");
     if (!found->has_entries && line->value.len > 0)
-        return fail_at(in, "[keys], [run], [audit] and [crypto] have no name after them");
+        return fail_at(in,
+                       "[keys], [run], [audit], [crypto] and [sandbox] have no name after them");
     if (found->has_entries && line->value.len == 0)
         return fail_at(in, "a name is missing; write [token NAME] or [key VERSION]");
     if (line->value.len > NAME_BYTES)
@@ -308,7 +329,7 @@ static enum kw_status take_setting(struct reading *in, const struct kw_ini_line 
             return kw_fail(in->err, KW_CONFIG,
                            "%s:%zu: %s is set a second time in this section; keep one of them",
                            in->what, in->line, settings[i].name);
-        *in->seen |= UINT32_C(1) << i;
+        *in->seen |= UINT64_C(1) << i;
         return store_value(in, &settings[i], line->value);
     }
     return fail_unknown(in, line->name);
@@ -401,5 +422,8 @@ void kw_config_cleanup(struct kw_config *config)
     free(config->run.decompress);
     free(config->run.digest);
     free(config->audit.dir);
+    free(config->sandbox.read);
+    free(config->sandbox.write);
+    free(config->sandbox.network);
     *config = (struct kw_config){.tokens = NULL};
 }

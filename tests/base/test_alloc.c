@@ -156,6 +156,14 @@ static enum kw_status parse_json(struct kw_error *err)
     return status;
 }
 
+static enum kw_status allow_path(struct kw_error *err)
+{
+    struct kw_confinement confinement = {.items = NULL};
+    enum kw_status status = kw_confine_allow(&confinement, "/x", KW_MAY_READ, err);
+    kw_confinement_cleanup(&confinement);
+    return status;
+}
+
 static void every_failure_is_told(void **state)
 {
     (void)state;
@@ -164,6 +172,7 @@ static void every_failure_is_told(void **state)
     fail_in_turn(read_config, 8);
     fail_in_turn(load_config, 1);
     fail_in_turn(parse_json, 2);
+    fail_in_turn(allow_path, 2);
 }
 
 /* A warning that finds no memory is lost, and the list stays whole. */

@@ -44,7 +44,13 @@ static void everything_set(void **state)
                                "jobs = 1\n"
                                "allow-rsa1_5 = no\n"
                                "[crypto]\n"
-                               "fips = yes";
+                               "fips = yes\n"
+                               "[sandbox]\n"
+                               "enabled = no\n"
+                               "required = yes\n"
+                               "read = /opt/vendor:/etc/vendor.conf\n"
+                               "write = /var/lib/vendor\n"
+                               "network = unix\n";
     struct kw_error err;
     struct kw_config config = {.tokens = NULL};
     assert_ok(parse(&config, text, &err));
@@ -76,6 +82,11 @@ static void everything_set(void **state)
     assert_int_equal(config.run.jobs, 1);
     assert_int_equal(config.run.allow_rsa1_5, KW_NO);
     assert_int_equal(config.crypto.fips, KW_YES);
+    assert_int_equal(config.sandbox.enabled, KW_NO);
+    assert_int_equal(config.sandbox.required, KW_YES);
+    assert_string_equal(config.sandbox.read, "/opt/vendor:/etc/vendor.conf");
+    assert_string_equal(config.sandbox.write, "/var/lib/vendor");
+    assert_string_equal(config.sandbox.network, "unix");
     kw_config_cleanup(&config);
     assert_int_equal(config.token_count, 0);
     kw_config_cleanup(&config);
@@ -110,13 +121,13 @@ static void faults_name_their_line(void **state)
         {"jobs = 4\n", "x.conf:1: a setting needs a section"},
         {"[runs]\n", "x.conf:1: the section is unknown"},
         {"[Run]\n", "x.conf:1: the section is unknown"},
-        {"[run x]\n", "x.conf:1: [keys], [run], [audit] and [crypto] have no name"},
-        {"[audit x]\n", "x.conf:1: [keys], [run], [audit] and [crypto] have no name"},
+        {"[run x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
+        {"[audit x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
         {"[audit]\ndir = a/b\n", "x.conf:2: dir must be an absolute path"},
         {"[audit]\nrotate-mib = 0\n", "x.conf:2: rotate-mib must be a number from 1 to 1024"},
         {"[audit]\nrotate-mib = 1025\n", "x.conf:2: rotate-mib must be a number from 1 to 1024"},
         {"[audit]\nenabled = on\n", "x.conf:2: enabled must be yes or no"},
-        {"[crypto x]\n", "x.conf:1: [keys], [run], [audit] and [crypto] have no name"},
+        {"[crypto x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
         {"[token]\n", "x.conf:1: a name is missing"},
         {"[token  ]\n", "x.conf:1: a name is missing"},
         {"[key]\n", "x.conf:1: a name is missing"},
@@ -125,7 +136,7 @@ static void faults_name_their_line(void **state)
         {"[run]\njob = 4\n", "x.conf:2: the setting \"job\" is unknown"},
         {"[run]\nJobs = 4\n", "x.conf:2: the setting \"Jobs\" is unknown"},
         {"[run]\nfips = yes\n", "x.conf:2: the setting \"fips\" is unknown"},
-        {"[keys x]\n", "x.conf:1: [keys], [run], [audit] and [crypto] have no name"},
+        {"[keys x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
         {"[Keys]\n", "x.conf:1: the section is unknown"},
         {"[keys]\nuri = pkcs11:a\n", "x.conf:2: the setting \"uri\" is unknown"},
         {"[keys]\njobs = 1\n", "x.conf:2: the setting \"jobs\" is unknown"},
@@ -191,6 +202,11 @@ static void faults_name_their_line(void **state)
         {"[keys]\ncatalogue = ~/keys.db\n", "x.conf:2: catalogue must be an absolute path"},
         {"[keys]\ncatalogue = /\n", "x.conf:2: catalogue must be an absolute path"},
         {"[crypto]\nfips = true\n", "x.conf:2: fips must be yes or no"},
+        {"[sandbox]\nread = etc\n", "x.conf:2: read must be absolute paths"},
+        {"[sandbox]\nread = /etc:\n", "x.conf:2: read must be absolute paths"},
+        {"[sandbox]\nwrite = /a::/b\n", "x.conf:2: write must be absolute paths"},
+        {"[sandbox]\nwrite = /a:b\n", "x.conf:2: write must be absolute paths"},
+        {"[sandbox]\nnetwork = udp\n", "x.conf:2: network must be one of none, unix, tcp"},
     };
     for (size_t i = 0; i < KW_COUNT(rows); i++) {
         struct kw_error err;
