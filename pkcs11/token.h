@@ -102,6 +102,12 @@ bool kw_token_answers_to(const struct kw_token *token, const struct kw_uri *uri)
 /* Whether a call into some module has not come back. */
 bool kw_any_module_is_stuck(void);
 
+/* Adds what a module needs to be loaded and to work in a process that is confined; one that is not
+ * known may use the network. Reads the module's own configuration where it says which folders that
+ * are: needs.c. KW_CONFIG, KW_NO_MEMORY. */
+enum kw_status kw_module_allow(const char *module, const char *init_args,
+                               struct kw_confinement *confinement, struct kw_error *err);
+
 /* ---- making a token for trials: init.c, quirks.c ---- */
 
 /* The module of SoftHSM2 where it is in one of the usual places, else NULL. Static memory. */
