@@ -171,8 +171,11 @@ enum kw_status kw_record_parse(const char *line, size_t len, struct cJSON **ret_
 struct kw_trail;
 struct kw_trail_options {
     const char *dir;
-    uint64_t rotate_bytes; /* when a file is full; 0: 64 MiB */
+    uint64_t rotate_bytes;    /* when a file is full; 0: 64 MiB */
+    const struct kw_who *who; /* NULL: whoever runs this process */
 };
+/* Makes the folder and those above it where they are missing. KW_AUDIT. */
+enum kw_status kw_trail_make_dir(const char *dir, struct kw_error *err);
 /* Makes the folder (and those above it) and the first record where they are missing. KW_AUDIT for a
  * folder or files that others may write, and for a trail that contradicts its checkpoint. `crypto`
  * must outlive the trail. */

@@ -168,7 +168,7 @@ enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *dee
 
 /* ---- opening ---- */
 
-static enum kw_status make_folder(const char *dir, struct kw_error *err)
+enum kw_status kw_trail_make_dir(const char *dir, struct kw_error *err)
 {
     enum kw_status status = kw_audit_error(err, kw_make_folders(dir, WHAT, err));
     char shown[KW_SHOWN_DIR];
@@ -180,7 +180,7 @@ static enum kw_status make_folder(const char *dir, struct kw_error *err)
 
 static enum kw_status open_folder(struct kw_trail *trail, struct kw_error *err)
 {
-    enum kw_status status = make_folder(trail->dir, err);
+    enum kw_status status = kw_trail_make_dir(trail->dir, err);
     if (!status)
         status = kw_folder_open(trail->dir, &trail->folder, err);
     if (!status)
@@ -284,7 +284,10 @@ enum kw_status kw_trail_open(struct kw_crypto *crypto, const struct kw_trail_opt
     trail->crypto = crypto;
     trail->folder.fd = trail->lock = trail->file.fd = -1;
     trail->rotate_bytes = options->rotate_bytes ? options->rotate_bytes : ROTATE_BYTES;
-    kw_who_am_i(&trail->who);
+    if (options->who)
+        trail->who = *options->who;
+    else
+        kw_who_am_i(&trail->who);
     if (pthread_mutex_init(&trail->mutex, NULL) != 0) {
         free(trail);
         return kw_fail_memory(err);

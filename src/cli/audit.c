@@ -45,6 +45,18 @@ static enum kw_status find_dir(struct audit *audit, const struct kw_config *conf
     return audit->dir ? KW_OK : kw_fail_memory(err);
 }
 
+static enum kw_status confine_to(const struct audit *audit, const struct arguments *arguments,
+                                 const struct kw_config *config, struct kw_error *err)
+{
+    struct kw_confinement confinement = {.items = NULL};
+    const char *why = NULL; /* nothing is done here that would be on record */
+    enum kw_status status = kw_confine_allow(&confinement, audit->dir, KW_MAY_READ, err);
+    if (!status)
+        status = confine(arguments, config, &confinement, &why, err);
+    kw_confinement_cleanup(&confinement);
+    return status;
+}
+
 static enum kw_status open_audit(struct audit *audit, const struct arguments *arguments,
                                  const char *operand, struct kw_error *err)
 {
@@ -54,6 +66,8 @@ static enum kw_status open_audit(struct audit *audit, const struct arguments *ar
         status = kw_crypto_new(config.crypto.fips == KW_YES, &audit->crypto, err);
     if (!status)
         status = find_dir(audit, &config, operand, err);
+    if (!status)
+        status = confine_to(audit, arguments, &config, err);
     for (size_t i = 0; i < arguments->public_keys_count && !status; i++)
         status = add_key(audit, arguments->public_keys[i], err);
     kw_config_cleanup(&config);

@@ -142,7 +142,9 @@ int run_byok_inspect(const struct arguments *arguments, char **argv)
     char shown[SHOWN_TEXT];
     unsigned bits[KW_BYOK_KEK_SIZES];
     (void)argv;
-    enum kw_status status = read_text(arguments->operands[0], &text, &err);
+    enum kw_status status = confine_alone(arguments, NULL, &err);
+    if (!status)
+        status = read_text(arguments->operands[0], &text, &err);
     if (!status)
         status = kw_byok_parse((const char *)text.data, text.len,
                                show(arguments->operands[0], shown), &byok, &err);

@@ -79,6 +79,7 @@ struct arguments {
     int quiet;
     int help;
     int version;
+    int no_sandbox;
     int no_expiry;
     int exportable;
     int leave;
@@ -219,10 +220,14 @@ void json_hex(struct cJSON *object, const char *name, const void *data, size_t l
 
 /* Once they are read, PINs have no place in the argument list, which every user can see. */
 void hide_pins(char **argv);
-/* Opens the keyring that the arguments ask for, with PINs asked for on the terminal, and hides PINs
- * in argv. */
+/* Opens the keyring that the arguments ask for, with PINs asked for on the terminal, hides PINs in
+ * argv, and confines the process to what the subcommand needs. */
 enum kw_status open_keyring(const struct arguments *arguments, char **argv,
                             struct kw_keyring **ret_keyring, struct kw_error *err);
+/* The same beside one that is open already and stays in use, or NULL. */
+enum kw_status open_keyring_beside(const struct arguments *arguments, char **argv,
+                                   struct kw_keyring *other, struct kw_keyring **ret_keyring,
+                                   struct kw_error *err);
 
 /* Whether it is a URI that says where its token is, too. One that can't be parsed is refused later.
  */
@@ -236,6 +241,22 @@ typedef enum kw_status (*keyring_fn)(struct kw_keyring *keyring, const struct ar
                                      struct kw_error *err);
 int with_keyring(const struct arguments *arguments, char **argv, const char *schema,
                  keyring_fn work);
+
+/* ---- what the process may reach: confine.c ---- */
+
+/* Whether the subcommand puts nothing on the audit trail. */
+bool only_reads(const struct arguments *arguments);
+/* Confines the process for good to what *confinement has, the arguments name and the configuration
+ * adds. *ret_why says why it is not, or not wholly, in static memory; NULL: it is. KW_CONFIG where
+ * that may not be. */
+enum kw_status confine(const struct arguments *arguments, const struct kw_config *config,
+                       struct kw_confinement *confinement, const char **ret_why,
+                       struct kw_error *err);
+
+/* The same for a subcommand that has no keyring and puts nothing on the trail: by the configuration
+ * as it is read here, and with what a module needs, unless that is NULL. */
+enum kw_status confine_alone(const struct arguments *arguments, const char *module,
+                             struct kw_error *err);
 
 /* ---- how keys are shown: key_print.c ---- */
 

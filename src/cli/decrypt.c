@@ -152,17 +152,22 @@ int run_decrypt(const struct arguments *arguments, char **argv)
     struct view view = {.arguments = arguments};
     const struct kw_decrypt_options options = make_options(arguments, &view);
     struct kw_keyring *keyring = NULL;
+    struct kw_outdir *outdir = NULL;
     struct kw_run *run = NULL;
     struct kw_error err;
     enum kw_status status;
     if (!arguments->out)
         status = kw_fail(&err, KW_USAGE, "decrypt needs --out DIR, the folder to write to");
     else if (!(status = check_report(arguments, &err)) &&
+             !(status = kw_outdir_open(arguments->out, true, &outdir, &err)) &&
              !(status = open_keyring(arguments, argv, &keyring, &err)))
         status =
             kw_run_new(keyring, arguments->operands[0], NULL, arguments->out, &options, &run, &err);
+    if (!status)
+        kw_run_use_output(run, outdir);
     int exit_code = status ? fail_with(arguments, SCHEMA, &err) : decrypt(run, arguments, &view);
     kw_run_free(run);
+    kw_outdir_free(outdir);
     kw_keyring_free(keyring);
     return exit_code;
 }

@@ -209,7 +209,7 @@ static int with_both(const struct arguments *arguments, char **argv,
     struct kw_error err;
     enum kw_status status;
     if (!(status = kw_secret_start(&err)) && !(status = open_other(&work, &err)) &&
-        !(status = open_keyring(arguments, argv, &work.keyring, &err)))
+        !(status = open_keyring_beside(arguments, argv, work.other, &work.keyring, &err)))
         status = do_it(&work, &err);
     hide_pins(argv);
     int exit_code = status ? fail_with(arguments, KEYS_SCHEMA, &err) : 0;

@@ -81,7 +81,8 @@ static enum kw_status open_both(struct checking *checking, char **argv, struct k
     enum kw_status status = kw_secret_start(err);
     if (!status && arguments->with_token)
         status = kw_keyring_open(&options, &checking->second, err);
-    return status ? status : open_keyring(arguments, argv, &checking->keyring, err);
+    return status ? status
+                  : open_keyring_beside(arguments, argv, checking->second, &checking->keyring, err);
 }
 
 /* The second key, which may be on a token of its own. */

@@ -11,6 +11,8 @@
 static const struct option_row common[] = {
     {"config", 'c', OPTION_TEXT, "FILE", FIELD(config), 0,
      "read FILE after the usual configuration files"},
+    {"no-sandbox", 0, OPTION_SET, NULL, FIELD(no_sandbox), 1,
+     "do not confine the process; the audit trail says so"},
     {"help", 'h', OPTION_SET, NULL, FIELD(help), 1, "show this help"},
 };
 

@@ -44,6 +44,7 @@ int run_seal(const struct arguments *arguments, char **argv)
     char shown[SHOWN_TEXT];
     enum kw_status status;
     if (!(status = make_options(arguments, &options, &err)) &&
+        !(status = kw_outdir_open(arguments->out, true, &options.output, &err)) &&
         !(status = open_keyring(arguments, argv, &keyring, &err)))
         status = kw_seal(keyring, arguments->operands[0], arguments->out, &options, &totals, &err);
     if (!status && !arguments->quiet) {
@@ -53,6 +54,7 @@ int run_seal(const struct arguments *arguments, char **argv)
         status = finish_output(&err);
     }
     print_keyring_warnings(keyring, arguments);
+    kw_outdir_free(options.output);
     kw_keyring_free(keyring);
     return status ? print_error(&err) : 0;
 }

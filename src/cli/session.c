@@ -25,8 +25,26 @@ bool names_a_module(const char *uri)
     return named;
 }
 
-enum kw_status open_keyring(const struct arguments *arguments, char **argv,
-                            struct kw_keyring **ret_keyring, struct kw_error *err)
+static enum kw_status confine_to(const struct arguments *arguments,
+                                 struct kw_keyring *const keyrings[], size_t count,
+                                 struct kw_error *err)
+{
+    struct kw_confinement confinement = {.items = NULL};
+    const char *why = NULL;
+    enum kw_status status = KW_OK;
+    for (size_t i = 0; i < count && !status; i++)
+        status = kw_keyring_allow(keyrings[i], !only_reads(arguments), &confinement, err);
+    if (!status)
+        status = confine(arguments, kw_keyring_config(keyrings[0]), &confinement, &why, err);
+    for (size_t i = 0; i < count && why && !status; i++)
+        kw_keyring_note_unconfined(keyrings[i], why);
+    kw_confinement_cleanup(&confinement);
+    return status;
+}
+
+enum kw_status open_keyring_beside(const struct arguments *arguments, char **argv,
+                                   struct kw_keyring *other, struct kw_keyring **ret_keyring,
+                                   struct kw_error *err)
 {
     enum kw_status status = kw_secret_start(err);
     if (status)
@@ -37,9 +55,24 @@ enum kw_status open_keyring(const struct arguments *arguments, char **argv,
         .token = key_has_token ? arguments->key : arguments->token,
         .ask_pin = ask_pin,
     };
-    status = kw_keyring_open(&options, ret_keyring, err);
+    struct kw_keyring *keyring = NULL;
+    status = kw_keyring_open(&options, &keyring, err);
     hide_pins(argv);
-    return status;
+    if (status)
+        return status;
+    struct kw_keyring *const both[] = {keyring, other};
+    if ((status = confine_to(arguments, both, other ? 2 : 1, err))) {
+        kw_keyring_free(keyring);
+        return status;
+    }
+    *ret_keyring = keyring;
+    return KW_OK;
+}
+
+enum kw_status open_keyring(const struct arguments *arguments, char **argv,
+                            struct kw_keyring **ret_keyring, struct kw_error *err)
+{
+    return open_keyring_beside(arguments, argv, NULL, ret_keyring, err);
 }
 
 void seal_trail(struct kw_keyring *keyring)

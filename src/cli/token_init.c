@@ -74,6 +74,8 @@ static enum kw_status init(const struct arguments *arguments, struct kw_strings 
                        "softhsm2, or give --module PATH");
     enum kw_status status = kw_secret_start(err);
     if (!status)
+        status = confine_alone(arguments, plan.module, err);
+    if (!status)
         status = kw_token_init(&plan, &token, err);
     return status ? status : print_uri(&token, plan.module, arguments->pin_source, err);
 }

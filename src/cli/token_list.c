@@ -53,6 +53,7 @@ struct listing {
     cJSON *array;
     const struct kw_uri *uri; /* the token asked for, or NULL */
     size_t modules;
+    struct kw_confinement *confinement; /* not NULL: only finds out what is needed to list them */
 };
 
 static enum kw_status list_module(struct listing *listing, const char *module,
@@ -61,6 +62,8 @@ static enum kw_status list_module(struct listing *listing, const char *module,
     struct kw_token_info *tokens = NULL;
     size_t count = 0;
     char shown[SHOWN_TEXT];
+    if (listing->confinement)
+        return kw_module_allow(module, init_args, listing->confinement, err);
     enum kw_status status =
         kw_token_list(module, init_args, timeout_s, listing->uri, &tokens, &count, err);
     if (status)
@@ -149,6 +152,20 @@ static enum kw_status list_named(struct listing *listing, const struct arguments
     return list_configured(listing, config, by_name ? token : NULL, err);
 }
 
+static enum kw_status confine_to_modules(const struct listing *listing,
+                                         const struct arguments *arguments,
+                                         const struct kw_config *config, struct kw_error *err)
+{
+    struct kw_confinement confinement = {.items = NULL};
+    struct listing asking = {.uri = listing->uri, .confinement = &confinement};
+    const char *why = NULL; /* nothing is done here that would be on record */
+    enum kw_status status = list_named(&asking, arguments, config, err);
+    if (!status)
+        status = confine(arguments, config, &confinement, &why, err);
+    kw_confinement_cleanup(&confinement);
+    return status;
+}
+
 static enum kw_status list_tokens(const struct arguments *arguments, char **argv, cJSON *array,
                                   struct kw_error *err)
 {
@@ -160,6 +177,8 @@ static enum kw_status list_tokens(const struct arguments *arguments, char **argv
         status = kw_uri_parse(arguments->token, &uri, err);
     hide_pins(argv);
     listing.uri = uri;
+    if (!status)
+        status = confine_to_modules(&listing, arguments, &config, err);
     if (!status)
         status = list_named(&listing, arguments, &config, err);
     if (!status && listing.modules == 0)

@@ -16,8 +16,8 @@
 #define FILE_NAME  "catalogue.db"
 #define WHAT       "the catalogue of keys"
 
-static enum kw_status find_path(const struct kw_config *config, char **ret_path,
-                                struct kw_error *err)
+enum kw_status kw_catalogue_path(const struct kw_config *config, char **ret_path,
+                                 struct kw_error *err)
 {
     if (!config->life.catalogue)
         return kw_state_path(FILE_NAME, WHAT, "catalogue = PATH in [keys]", ret_path, err);
@@ -195,7 +195,7 @@ enum kw_status kw_catalogue_read(const struct kw_config *config, const struct kw
 {
     char *path = NULL;
     /* Where no place for it is known, there is none. */
-    if (find_path(config, &path, NULL) == KW_CONFIG)
+    if (kw_catalogue_path(config, &path, NULL) == KW_CONFIG)
         return KW_OK;
     if (!path)
         return kw_fail_memory(err);
@@ -261,7 +261,7 @@ enum kw_status kw_catalogue_write(const struct kw_config *config, const struct k
                                   const char *label, const char *value, struct kw_error *err)
 {
     char *path = NULL;
-    enum kw_status status = find_path(config, &path, value ? err : NULL);
+    enum kw_status status = kw_catalogue_path(config, &path, value ? err : NULL);
     if (status)
         return value || status != KW_CONFIG ? status : KW_OK;
     status = value ? write_at(&path, token, label, value, err)

@@ -39,10 +39,13 @@ struct kw_keyring {
     struct token_choice choice;
     kw_ask_pin_fn ask_pin;
     void *ask_pin_context;
+    bool knows_who;
+    struct kw_who who; /* for records, found out before the process was confined */
 
     pthread_mutex_t lock;   /* guards all below, and the warnings */
     struct kw_trail *trail; /* opened when it is first needed */
     bool trail_grew;        /* since it was signed */
+    const char *unconfined; /* why; NULL: it is confined, or that is on the trail already */
     struct kw_token *token;
     struct kw_token_key *keys;
     size_t key_count;
@@ -157,6 +160,9 @@ enum kw_status kw_check_use(struct kw_keyring *keyring, const struct kw_token_ke
  * found is added to *data as kw_token_data_read gives it; no file, nothing found. */
 enum kw_status kw_catalogue_read(const struct kw_config *config, const struct kw_token_info *token,
                                  const char *label, struct kw_token_data **data, size_t *count,
+                                 struct kw_error *err);
+/* Where that file is or would be. The caller frees. */
+enum kw_status kw_catalogue_path(const struct kw_config *config, char **ret_path,
                                  struct kw_error *err);
 /* `value` NULL removes. Durable when it returns. */
 enum kw_status kw_catalogue_write(const struct kw_config *config, const struct kw_token_info *token,

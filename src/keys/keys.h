@@ -19,6 +19,20 @@ size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct 
 /* Whether a token is named at all, on the command line or in the configuration. */
 bool kw_keyring_has_token(const struct kw_keyring *keyring);
 
+/* ---- in a process that is confined: confine.c. Before other threads use the keyring ---- */
+
+/* Adds what the keyring has to reach: its module, its PIN's file, the audit trail, the catalogue of
+ * keys. Where it `acts`, and does not only read, folders of the last two are made. From then on,
+ * records name the person and the process as they are now. */
+enum kw_status kw_keyring_allow(struct kw_keyring *keyring, bool acts,
+                                struct kw_confinement *confinement, struct kw_error *err);
+/* Adds what kw_pin_read opens for that source, which may be NULL. */
+enum kw_status kw_pin_allow(const char *source, struct kw_confinement *confinement,
+                            struct kw_error *err);
+/* The process is not confined, or not wholly; `why` is a sentence in static memory. It goes on the
+ * trail before the next record does. */
+void kw_keyring_note_unconfined(struct kw_keyring *keyring, const char *why);
+
 /* What the token really does, by trying it: kw_token_probe. */
 enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
                                 struct kw_probe_result results[KW_PROBES_MAX], size_t *ret_count,

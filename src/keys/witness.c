@@ -16,9 +16,23 @@ static enum kw_status open_trail(struct kw_keyring *keyring, struct kw_error *er
     if (status)
         return status;
     const struct kw_trail_options options = {
-        .dir = dir, .rotate_bytes = (uint64_t)keyring->config.audit.rotate_mib * MIB};
+        .dir = dir,
+        .rotate_bytes = (uint64_t)keyring->config.audit.rotate_mib * MIB,
+        .who = keyring->knows_who ? &keyring->who : NULL,
+    };
     status = kw_trail_open(keyring->crypto, &options, &keyring->trail, err);
     free(dir);
+    return status;
+}
+
+/* That the process is not confined is known before anything that it does. */
+static enum kw_status note_unconfined(struct kw_keyring *keyring, struct kw_error *err)
+{
+    const struct kw_deed deed = {.op = "sandbox", .detail = keyring->unconfined};
+    enum kw_status status =
+        keyring->unconfined ? kw_trail_append(keyring->trail, &deed, 1, NULL, err) : KW_OK;
+    if (!status)
+        keyring->unconfined = NULL;
     return status;
 }
 
@@ -29,7 +43,8 @@ static enum kw_status append(struct kw_keyring *keyring, const struct kw_deed *d
     if (status || !keyring->trail)
         return status;
     keyring->trail_grew = true;
-    return kw_trail_append(keyring->trail, deeds, count, NULL, err);
+    status = note_unconfined(keyring, err);
+    return status ? status : kw_trail_append(keyring->trail, deeds, count, NULL, err);
 }
 
 enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,

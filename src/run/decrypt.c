@@ -21,7 +21,11 @@ static enum kw_status find_envelope(struct kw_run *run, struct kw_error *err)
 static enum kw_status open_output(struct kw_run *run, struct kw_error *err)
 {
     bool within = false;
-    enum kw_status status = kw_outdir_open(run->out_dir, true, &run->outdir, err);
+    enum kw_status status = KW_OK;
+    if (!run->outdir) {
+        status = kw_outdir_open(run->out_dir, true, &run->own_outdir, err);
+        run->outdir = run->own_outdir;
+    }
     if (!status)
         status = kw_outdir_is_within(run->outdir, kw_drop_dirfd(run->drop), &within, err);
     char shown[256];
@@ -180,6 +184,11 @@ enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, str
     return KW_OK;
 }
 
+void kw_run_use_output(struct kw_run *run, struct kw_outdir *outdir)
+{
+    run->outdir = outdir;
+}
+
 void kw_run_free(struct kw_run *run)
 {
     if (!run)
@@ -189,7 +198,7 @@ void kw_run_free(struct kw_run *run)
     free(run->files);
     kw_data_key_cleanup(&run->unlocked.data_key);
     kw_journal_cleanup(&run->journal);
-    kw_outdir_free(run->outdir);
+    kw_outdir_free(run->own_outdir);
     kw_strings_cleanup(&run->warnings);
     kw_drop_free(run->own_drop);
     free(run->renamed_out_dir);

@@ -75,7 +75,8 @@ struct kw_run {
     const struct kw_drop *drop;
     struct settings settings;
     struct kw_unlocked unlocked;
-    bool unwrapped; /* unlocked.data_key.alg is known */
+    bool unwrapped;               /* unlocked.data_key.alg is known */
+    struct kw_outdir *own_outdir; /* what the run opened itself, or NULL */
     struct kw_outdir *outdir;
     struct journal journal;
     struct run_file *files;

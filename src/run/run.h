@@ -21,6 +21,9 @@ enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, str
                           const char *out_dir, const struct kw_decrypt_options *options,
                           struct kw_run **ret_run, struct kw_error *err);
 void kw_run_free(struct kw_run *run);
+/* Before it begins: the folder `out_dir`, open already. The caller's, and to be freed after the run
+ * is. */
+void kw_run_use_output(struct kw_run *run, struct kw_outdir *outdir);
 /* Does it, once. */
 enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err);
 /* Before that: has each plaintext piped to `command`, run by /bin/sh, instead of written to a file,
@@ -126,6 +129,7 @@ struct kw_seal_options {
     enum kw_wrap_alg alg;
     enum kw_drop_format format;
     bool gzip;
+    struct kw_outdir *output; /* the folder, open already and the caller's; or NULL */
     bool (*tick)(void *context, uint64_t bytes);
     void *tick_context;
 };

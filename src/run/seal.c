@@ -16,6 +16,7 @@ struct seal {
     struct kw_secret *data_key;
     struct kw_envelope envelope;
     uint8_t wrapped[KW_RSA_MAX_BYTES];
+    struct kw_outdir *own_outdir; /* NULL where the caller opened it */
     struct kw_outdir *outdir;
     struct kw_flow *flow;
     struct kw_seal_totals totals;
@@ -205,7 +206,10 @@ static enum kw_status open_output(struct seal *seal, const char *out_dir, struct
 {
     char shown[256];
     bool empty = false;
-    enum kw_status status = kw_outdir_open(out_dir, true, &seal->outdir, err);
+    enum kw_status status = KW_OK;
+    if (!seal->options->output)
+        status = kw_outdir_open(out_dir, true, &seal->own_outdir, err);
+    seal->outdir = seal->options->output ? seal->options->output : seal->own_outdir;
     if (!status)
         status = kw_outdir_is_empty(seal->outdir, NULL, &empty, err);
     if (!status && !empty)
@@ -231,7 +235,7 @@ enum kw_status kw_seal(struct kw_keyring *keyring, const char *source, const cha
     *ret_totals = seal.totals;
 out:
     kw_flow_free(seal.flow);
-    kw_outdir_free(seal.outdir);
+    kw_outdir_free(seal.own_outdir);
     kw_secret_free(seal.data_key);
     return status;
 }

@@ -207,7 +207,7 @@ on_small_disk() {
     ln many/1.txt many/4.txt
     expect 0 keyward seal many --out big --key pkcs11:object=e2e --token "$KW_TEST_TOKEN"
     rm -r many
-    run --separate-stderr -130 tool interrupt out "$KW_PROGRAM" decrypt big --out out --jobs 1 \
+    run --separate-stderr -130 tool interrupt out/.keyward-journal "$KW_PROGRAM" decrypt big --out out --jobs 1 \
         --report report.json --token "$KW_TEST_TOKEN"
     says '^keyward: '
     for file in out/*; do

@@ -65,7 +65,7 @@ load helper
     mkdir one
     head -c 30M /dev/urandom | base64 >one/big.txt
     expect 0 keyward seal one --out big --key pkcs11:object=e2e --token "$KW_TEST_TOKEN"
-    (while [ ! -e out ]; do sleep 0.01; done; sleep 0.1; touch big/big.txt) &
+    (while [ ! -e out/.keyward-journal ]; do sleep 0.01; done; sleep 0.1; touch big/big.txt) &
     expect 8 with_shim pause:20:40:big/big.txt "$KW_PROGRAM" decrypt big --out out \
         --token "$KW_TEST_TOKEN"
     wait

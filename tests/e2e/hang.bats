@@ -10,6 +10,7 @@ setup() {
         [ -e "$module" ] || skip "the module with faults is not built"
     fi
     export KW_FAULT_REAL_MODULE=$KW_TEST_MODULE
+    let_write_tokens
     printf '[token t]\nmodule = %s\nuri = pkcs11:token=keyward\npin-source = file:%s\ntimeout = 1\n' \
         "$module" "$KW_TEST_PIN_FILE" >keyward.conf
 }

@@ -14,6 +14,16 @@ refute() {
 # Where the token is reached with a PIN source of the test's choosing.
 token_with() { printf 'pkcs11:token=keyward?module-path=%s&%s' "$KW_TEST_MODULE" "$1"; }
 
+# let_write FOLDER...: a module that the program does not know may read and write there. Such a
+# module is one that a test puts in front of another.
+let_write() {
+    export XDG_CONFIG_HOME=$BATS_TEST_TMPDIR/config
+    mkdir -p "$XDG_CONFIG_HOME/keyward"
+    printf '[sandbox]\nwrite = %s\n' "$(IFS=: && printf '%s' "$*")" \
+        >"$XDG_CONFIG_HOME/keyward/keyward.conf"
+}
+let_write_tokens() { [ -z "${SOFTHSM2_CONF-}" ] || let_write "$(dirname "$SOFTHSM2_CONF")" "$@"; }
+
 # spied: the same token through OpenSC's module that writes each call to the file calls.
 spied() {
     local spy
@@ -21,6 +31,7 @@ spied() {
     [ -n "$spy" ] || skip "pkcs11-spy.so is not installed"
     export PKCS11SPY=$KW_TEST_MODULE PKCS11SPY_OUTPUT=$BATS_TEST_TMPDIR/calls
     export ASAN_OPTIONS=detect_leaks=0 # it leaks
+    let_write_tokens "$BATS_TEST_TMPDIR"
     KW_TEST_MODULE=$spy
 }
 calls_of() { grep -c "^[0-9]*: $1\$" calls || true; }

@@ -2,7 +2,8 @@
  *
  * KW_SHIM is "read:ERRNO:TIMES:TEXT" or "write:ERRNO:TIMES:TEXT": so many calls fail with the errno
  * on files whose path has the text in it. "tmpfile" takes O_TMPFILE away; "pause:MS:TIMES:TEXT"
- * holds reads up, as a slow disk does. */
+ * holds reads up, as a slow disk does. "attack:FD:1:TEXT" is hostile code in whatever reads the
+ * file: it writes what it got to that descriptor. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -13,6 +14,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "attack.h"
 
 static atomic_long used;
 
@@ -47,6 +50,8 @@ ssize_t read(int fd, void *data, size_t len)
         const struct timespec pause = {number / 1000, number % 1000 * 1000000};
         (void)nanosleep(&pause, NULL);
     }
+    if (is_hit("attack", fd, &number))
+        kw_attack((int)number);
     return syscall(SYS_read, fd, data, len);
 }
 

@@ -10,6 +10,7 @@ setup() {
     if [ -n "${KW_TEST_FAULT_MODULE-}" ]; then
         export KW_FAULT_REAL_MODULE=$KW_TEST_MODULE KW_FAULT_REFUSE_DATA=yes
         KW_TEST_TOKEN=${KW_TEST_TOKEN/"$KW_TEST_MODULE"/"$KW_TEST_FAULT_MODULE"}
+        let_write_tokens
     fi
 }
 

@@ -364,7 +364,7 @@ resume() { expect "$1" decrypt drop --resume "${@:2}"; }
     need_shim
     for signal in TERM INT; do
         rm -rf out
-        KW_SIGNAL=$signal expect 130 with_shim pause:300:20:drop/ tool interrupt out \
+        KW_SIGNAL=$signal expect 130 with_shim pause:300:20:drop/ tool interrupt out/.keyward-journal \
             "$KW_PROGRAM" decrypt "$E2E/drop" --out out --jobs 1 --token "$KW_TEST_TOKEN"
         says interrupted
         says -- --resume

@@ -7,12 +7,15 @@ validate SCHEMA FILE              checks a JSON document (- is standard input)
 prompt PIN COMMAND...             runs it on a terminal and types the PIN when it is asked for;
                                   "PIN PIN..." are typed one after the other
 terminal COMMAND...               runs it on a terminal
-interrupt FOLDER COMMAND...       sends SIGINT, or KW_SIGNAL, as soon as the folder exists
+interrupt PATH COMMAND...         sends SIGINT, or KW_SIGNAL, as soon as that is there
 same-report ONE OTHER             whether two reports differ in times and the run's id at most
 listen SOCKET FILE                writes the lines of each datagram that comes to the file
+without-landlock COMMAND...       runs it as on a kernel that has no Landlock
 cmdline SECRET COMMAND...         fails if the running command's argument list holds SECRET
 """
 
+import ctypes
+import errno
 import json
 import os
 import pathlib
@@ -20,6 +23,7 @@ import pty
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -89,10 +93,10 @@ def on_terminal(command, pins):
     return child.wait(timeout=SECONDS)
 
 
-def interrupt(folder, *command):
+def interrupt(path, *command):
     child = subprocess.Popen(command, preexec_fn=default_interrupt)
     end = time.monotonic() + SECONDS
-    while not os.path.exists(folder) and child.poll() is None and time.monotonic() < end:
+    while not os.path.exists(path) and child.poll() is None and time.monotonic() < end:
         time.sleep(0.001)
     time.sleep(0.05)
     if child.poll() is not None:
@@ -110,6 +114,28 @@ def same_report(*names):
         for part in (report["totals"], *report["files"]):
             del part["milliseconds"]
     return 0 if reports[0] == reports[1] else 1
+
+
+def without_landlock(*command):
+    """By a filter of system calls (linux/filter.h): ENOSYS for landlock_create_ruleset."""
+    load_number, jump_if_equal, give_back = 0x20, 0x15, 0x06
+    no_such_call, allow = 0x00050000 | errno.ENOSYS, 0x7FFF0000
+    code = b"".join(
+        struct.pack("HBBI", *line)
+        for line in (
+            (load_number, 0, 0, 0),
+            (jump_if_equal, 0, 1, 444),
+            (give_back, 0, 0, no_such_call),
+            (give_back, 0, 0, allow),
+        )
+    )
+    held = ctypes.create_string_buffer(code)
+    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(held))
+    prctl = ctypes.CDLL(None).prctl
+    no_new_privs, set_seccomp, filter_mode = 38, 22, 2
+    if prctl(no_new_privs, 1, 0, 0, 0) != 0 or prctl(set_seccomp, filter_mode, program) != 0:
+        return 99
+    os.execvp(command[0], command)
 
 
 def cmdline(secret, *command):
@@ -144,6 +170,7 @@ ACTIONS = {
     "interrupt": interrupt,
     "same-report": same_report,
     "listen": listen,
+    "without-landlock": without_landlock,
     "cmdline": cmdline,
 }
 
