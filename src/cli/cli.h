@@ -336,15 +336,19 @@ void progress_clear(struct progress_bar *bar);
 
 /* ---- the service manager: notify.c ---- */
 
-/* Lines of "NAME=VALUE", as sd_notify(3) says. Nothing where no manager wants to know. */
-void notify(const char *message);
-/* That the program is not stuck, as often as the manager asked for. */
-struct watchdog {
-    uint64_t interval_ms; /* 0: it did not */
+/* Nothing happens where no manager wants to know. */
+struct manager {
+    int fd;
+    uint64_t interval_ms; /* of its watchdog; 0: it has none */
     uint64_t next_ms;
 };
-void watchdog_start(struct watchdog *watchdog);
-void watchdog_feed(struct watchdog *watchdog);
+/* Before the process is confined. */
+void manager_start(struct manager *manager);
+/* Lines of "NAME=VALUE", as sd_notify(3) says. */
+void manager_tell(const struct manager *manager, const char *message);
+/* That the program is not stuck, as often as the manager asked for. */
+void manager_feed(struct manager *manager);
+void manager_end(struct manager *manager);
 
 /* SIGINT, SIGTERM and SIGHUP ask to stop, a second one ends at once; SIGPIPE and SIGXFSZ
  * are ignored. */

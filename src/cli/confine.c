@@ -99,6 +99,8 @@ enum use {
     READS_PIN,  /* where a PIN or passphrase comes from */
     WRITES,     /* a file, by way of its folder */
     FILLS,      /* a folder that is open, and goes if it stays empty */
+    KEEPS,      /* a folder that is open and stays */
+    MOVES,      /* a folder whose folders are moved away, unless they are to be left */
 };
 
 #define OPERAND(number) (offsetof(struct arguments, operands) + (number) * sizeof(const char *))
@@ -111,6 +113,8 @@ static const struct argument_use {
     {"decrypt", OPERAND(0), READS},       {"decrypt", FIELD(out), FILLS},
     {"inspect", OPERAND(0), READS},       {"cat", OPERAND(0), READS},
     {"seal", OPERAND(0), READS},          {"seal", FIELD(out), FILLS},
+    {"watch", OPERAND(0), MOVES},         {"watch", FIELD(out), KEEPS},
+    {"watch", FIELD(done), KEEPS},        {"watch", FIELD(quarantine), KEEPS},
     {"key import", OPERAND(0), READS},    {"key restore", OPERAND(0), READS},
     {"byok import", OPERAND(0), READS},   {"byok inspect", OPERAND(0), READS},
     {"byok export", FIELD(out), WRITES},  {"key backup", FIELD(to), WRITES},
@@ -185,6 +189,11 @@ static enum kw_status allow_argument(struct kw_confinement *confinement,
         return kw_pin_allow(*at, confinement, err);
     case WRITES:
         return allow_folder_of(confinement, *at, KW_MAY_PUT, err);
+    case KEEPS:
+        return kw_confine_allow(confinement, *at, KW_MAY_WRITE, err);
+    case MOVES:
+        return kw_confine_allow(confinement, *at, arguments->leave ? KW_MAY_READ : KW_MAY_WRITE,
+                                err);
     case FILLS:
         break;
     }

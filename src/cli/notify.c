@@ -10,23 +10,21 @@
 
 #include "cli.h"
 
-void notify(const char *message)
+static int connect_to_manager(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = getenv("NOTIFY_SOCKET");
     size_t len = path ? strlen(path) : 0;
     if (len < 2 || len >= sizeof(address.sun_path) || (path[0] != '/' && path[0] != '@'))
-        return;
+        return -1;
     memcpy(address.sun_path, path, len);
     if (path[0] == '@') /* an abstract address */
         address.sun_path[0] = '\0';
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    /* There is nobody to be told that this failed, and the manager notices by itself. */
-    if (fd >= 0)
-        (void)sendto(fd, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT,
-                     (const struct sockaddr *)&address,
-                     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
-    kw_close(&fd);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address,
+                           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) != 0)
+        kw_close(&fd);
+    return fd;
 }
 
 static bool number_of(const char *name, unsigned long long *ret_number)
@@ -41,22 +39,38 @@ static bool number_of(const char *name, unsigned long long *ret_number)
 }
 
 /* Half of the time that is left to the program. */
-void watchdog_start(struct watchdog *watchdog)
+static uint64_t watchdog_interval_ms(void)
 {
     unsigned long long usec = 0;
     unsigned long long pid = 0;
-    *watchdog = (struct watchdog){.interval_ms = 0};
     if (number_of("WATCHDOG_PID", &pid) && pid != (unsigned long long)getpid())
-        return;
-    if (number_of("WATCHDOG_USEC", &usec))
-        watchdog->interval_ms = usec / 1000 / 2;
+        return 0;
+    return number_of("WATCHDOG_USEC", &usec) ? usec / 1000 / 2 : 0;
 }
 
-void watchdog_feed(struct watchdog *watchdog)
+void manager_start(struct manager *manager)
+{
+    *manager = (struct manager){.fd = connect_to_manager(), .interval_ms = watchdog_interval_ms()};
+}
+
+void manager_tell(const struct manager *manager, const char *message)
+{
+    /* There is nobody to be told that this failed, and the manager notices by itself. */
+    if (manager->fd >= 0)
+        (void)send(manager->fd, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void manager_feed(struct manager *manager)
 {
     uint64_t now = kw_now_ms();
-    if (watchdog->interval_ms == 0 || now < watchdog->next_ms)
+    if (manager->interval_ms == 0 || now < manager->next_ms)
         return;
-    watchdog->next_ms = now + watchdog->interval_ms;
-    notify("WATCHDOG=1");
+    manager->next_ms = now + manager->interval_ms;
+    manager_tell(manager, "WATCHDOG=1");
+}
+
+void manager_end(struct manager *manager)
+{
+    manager_tell(manager, "STOPPING=1");
+    kw_close(&manager->fd);
 }

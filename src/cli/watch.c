@@ -1,5 +1,10 @@
 /* keyward watch: an inbox of drops. */
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -8,7 +13,9 @@
 struct view {
     const struct arguments *arguments;
     struct kw_keyring *keyring;
-    struct watchdog watchdog;
+    int launcher; /* of the commands of --exec; -1 */
+    pid_t launcher_pid;
+    struct manager manager;
 };
 
 static void print_done(const struct kw_watch_event *event, const struct view *view)
@@ -70,7 +77,7 @@ static void print_event(const struct kw_watch_event *event, const struct view *v
 }
 
 /* For the service manager: one line on what is going on. */
-static void notify_event(const struct kw_watch_event *event)
+static void tell_manager(const struct kw_watch_event *event, const struct view *view)
 {
     static const char *const texts[] = {
         [KW_WATCH_READY] = "READY=1\nSTATUS=waiting for drops",
@@ -80,7 +87,7 @@ static void notify_event(const struct kw_watch_event *event)
         [KW_WATCH_QUARANTINED] = "STATUS=waiting for drops; the last one went to quarantine",
         [KW_WATCH_WAITING] = "STATUS=something failed and will be tried again",
     };
-    notify(texts[event->what]);
+    manager_tell(&view->manager, texts[event->what]);
 }
 
 static void on_event(void *context, const struct kw_watch_event *event)
@@ -90,13 +97,13 @@ static void on_event(void *context, const struct kw_watch_event *event)
     if (event->run && event->what != KW_WATCH_WAITING)
         print_warnings(kw_run_warnings(event->run), view->arguments);
     (void)fflush(stdout); /* a log is read while it grows; that it can't be written ends nothing */
-    notify_event(event);
+    tell_manager(event, view);
 }
 
 static bool go_on(void *context)
 {
     struct view *view = context;
-    watchdog_feed(&view->watchdog);
+    manager_feed(&view->manager);
     return !stop_requested();
 }
 
@@ -117,7 +124,7 @@ static struct kw_watch_options make_options(const struct arguments *arguments, s
         .settle_s = arguments->settle > 0 ? (unsigned)arguments->settle : DEFAULT_SETTLE_S,
         .leave = arguments->leave,
         .once = arguments->once,
-        .command = arguments->exec,
+        .launcher = view->launcher,
         .decrypt = {.key = arguments->key,
                     .unwrap_alg = arguments->unwrap_alg,
                     .decompress = arguments->decompress,
@@ -149,22 +156,72 @@ static enum kw_status check(const struct arguments *arguments, struct kw_error *
     return KW_OK;
 }
 
+/* ---- the process that starts the commands of --exec ---- */
+
+static void serve(int requests, const char *command, char **argv)
+{
+    hide_pins(argv);
+    static const int others[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < KW_COUNT(others); i++)
+        (void)signal(others[i], SIG_IGN);
+    kw_launcher_serve(requests, command);
+    _exit(0);
+}
+
+static enum kw_status start_launcher(struct view *view, char **argv, struct kw_error *err)
+{
+    int ends[2];
+    if (!view->arguments->exec)
+        return KW_OK;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return kw_fail_errno(err, KW_WRITE, errno, "no process for commands can be started");
+    view->launcher_pid = fork();
+    if (view->launcher_pid == 0) {
+        kw_close(&ends[0]);
+        serve(ends[1], view->arguments->exec, argv);
+    }
+    int code = errno;
+    kw_close(&ends[1]);
+    view->launcher = ends[0];
+    if (view->launcher_pid < 0)
+        return kw_fail_errno(err, KW_WRITE, code, "no process for commands can be started");
+    return KW_OK;
+}
+
+static void end_launcher(struct view *view)
+{
+    bool started = view->launcher >= 0 && view->launcher_pid > 0;
+    kw_close(&view->launcher);
+    while (started && waitpid(view->launcher_pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+/* ---- the subcommand ---- */
+
+/* What has to be open, or started, before the process is confined, and the rest. */
+static enum kw_status watch(struct view *view, char **argv, struct kw_error *err)
+{
+    struct kw_watch *watch = NULL;
+    enum kw_status status;
+    if ((status = check(view->arguments, err)) || (status = start_launcher(view, argv, err)))
+        return status;
+    const struct kw_watch_options options = make_options(view->arguments, view);
+    manager_start(&view->manager);
+    if (!(status = kw_watch_open(&options, &watch, err)) &&
+        !(status = open_keyring(view->arguments, argv, &view->keyring, err)))
+        status = kw_watch_run(watch, view->keyring, err);
+    manager_end(&view->manager);
+    seal_trail(view->keyring);
+    kw_keyring_free(view->keyring);
+    kw_watch_free(watch);
+    return status;
+}
+
 int run_watch(const struct arguments *arguments, char **argv)
 {
-    struct kw_keyring *keyring = NULL;
+    struct view view = {.arguments = arguments, .launcher = -1, .manager = {.fd = -1}};
     struct kw_error err;
-    struct view view = {.arguments = arguments};
-    enum kw_status status = check(arguments, &err);
-    if (!status)
-        status = open_keyring(arguments, argv, &keyring, &err);
-    if (!status) {
-        view.keyring = keyring;
-        watchdog_start(&view.watchdog);
-        const struct kw_watch_options options = make_options(arguments, &view);
-        status = kw_watch(keyring, &options, &err);
-        notify("STOPPING=1");
-    }
-    seal_trail(keyring);
-    kw_keyring_free(keyring);
+    enum kw_status status = watch(&view, argv, &err);
+    end_launcher(&view);
     return status ? print_error(&err) : 0;
 }

@@ -2,160 +2,152 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/wait.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "launcher.h"
 
-#define WAIT_MS  100
-#define GRACE_MS 2000
+#define WAIT_MS     100
+#define REQUEST_MAX ((size_t)16 * 1024)
 
-/* PINs may be in the environment, so that little of it is handed on. */
-static const char *const handed_on[] = {"PATH", "HOME", "USER",   "LOGNAME",
-                                        "LANG", "TZ",   "LC_ALL", "TMPDIR"};
-
-struct environment {
-    char *entries[KW_COUNT(handed_on) + 4];
-    size_t count;
-};
-
-static bool add_entry(struct environment *environment, const char *name, const char *value)
+static enum kw_status add_entry(struct kw_buffer *request, const char *name, const char *value,
+                                struct kw_error *err)
 {
-    char *entry = NULL;
-    if (!value)
-        return true;
-    if (asprintf(&entry, "%s=%s", name, value) < 0)
-        return false;
-    environment->entries[environment->count++] = entry;
-    return true;
+    enum kw_status status = kw_buffer_printf(request, err, "%s=%s", name, value);
+    return status ? status : kw_buffer_append(request, "", 1, err);
 }
 
-static void environment_cleanup(struct environment *environment)
+static enum kw_status send_request(int launcher, const struct kw_buffer *request,
+                                   const int fds[COMMAND_FDS], struct kw_error *err)
 {
-    for (size_t i = 0; i < environment->count; i++)
-        free(environment->entries[i]);
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(COMMAND_FDS * sizeof(int))];
+    } control = {.room = {0}};
+    struct iovec part = {.iov_base = request->data, .iov_len = request->len};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(COMMAND_FDS * sizeof(int));
+    memcpy(CMSG_DATA(head), fds, COMMAND_FDS * sizeof(int));
+    ssize_t sent;
+    do
+        sent = sendmsg(launcher, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        return kw_fail_errno(err, KW_WRITE, errno, "the process that starts commands is gone");
+    return KW_OK;
 }
 
-static bool environment_fill(struct environment *environment, const struct kw_command_for *what)
+/* All of a command's descriptors, on both sides. */
+static enum kw_status make_ends(int pipe_ends[2], int talk[2], struct kw_error *err)
 {
-    bool filled = true;
-    for (size_t i = 0; i < KW_COUNT(handed_on) && filled; i++)
-        filled = add_entry(environment, handed_on[i], getenv(handed_on[i]));
-    return filled && add_entry(environment, "KEYWARD_DROP", what->drop) &&
-           add_entry(environment, "KEYWARD_FILE", what->file) &&
-           add_entry(environment, "KEYWARD_RUN", what->run);
+    if (pipe2(pipe_ends, O_CLOEXEC) != 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, talk) != 0)
+        return kw_fail_errno(err, KW_WRITE, errno, "no pipe to the command can be made");
+    return KW_OK;
 }
 
-/* No descriptor but the standard ones, no signal that is blocked or ignored, and a process group of
- * its own, that Ctrl-C does not reach: it is told to end when its file is given up. */
-static int spawn(const char *text, char *const *environment, int input, pid_t *ret_pid)
-{
-    char *const argv[] = {(char *)"sh", (char *)"-c", (char *)text, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigset_t all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    int code = posix_spawn_file_actions_init(&actions);
-    if (code != 0)
-        return code;
-    if ((code = posix_spawnattr_init(&attributes)) != 0) {
-        (void)posix_spawn_file_actions_destroy(&actions);
-        return code;
-    }
-    if ((code = posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO)) == 0 &&
-        (code = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1)) == 0 &&
-        (code =
-             posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                                       POSIX_SPAWN_SETSIGDEF)) == 0 &&
-        (code = posix_spawnattr_setsigmask(&attributes, &none)) == 0 &&
-        (code = posix_spawnattr_setsigdefault(&attributes, &all)) == 0)
-        code = posix_spawn(ret_pid, "/bin/sh", &actions, &attributes, argv, environment);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return code;
-}
-
-enum kw_status kw_command_start(const char *text, const struct kw_command_for *what,
+enum kw_status kw_command_start(int launcher, const struct kw_command_for *what,
                                 struct kw_command *ret_command, struct kw_error *err)
 {
-    int ends[2];
-    struct environment environment = {.count = 0};
-    struct kw_command command = {.input = -1, .pidfd = -1};
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return kw_fail_errno(err, KW_WRITE, errno, "no pipe to the command can be made");
-    int code = environment_fill(&environment, what)
-                   ? spawn(text, environment.entries, ends[0], &command.pid)
-                   : ENOMEM;
-    environment_cleanup(&environment);
-    kw_close(&ends[0]);
-    command.input = ends[1];
-    if (code == 0 && (command.pidfd = pidfd_open(command.pid, 0)) < 0) {
-        code = errno;
-        kw_command_give_up(&command);
+    int ends[2] = {-1, -1};
+    int talk[2] = {-1, -1};
+    struct kw_buffer request = KW_BUFFER_INIT(REQUEST_MAX);
+    enum kw_status status;
+    if (!(status = make_ends(ends, talk, err)) &&
+        !(status = add_entry(&request, "KEYWARD_DROP", what->drop, err)) &&
+        !(status = add_entry(&request, "KEYWARD_FILE", what->file, err)) &&
+        !(status = add_entry(&request, "KEYWARD_RUN", what->run, err))) {
+        const int fds[COMMAND_FDS] = {ends[0], talk[1], ends[1]};
+        status = send_request(launcher, &request, fds, err);
     }
-    if (code == 0) {
-        *ret_command = command;
+    kw_buffer_cleanup(&request);
+    kw_close(&ends[0]);
+    kw_close(&talk[1]);
+    if (!status) {
+        *ret_command = (struct kw_command){.input = ends[1], .talk = talk[0]};
         return KW_OK;
     }
-    kw_close(&command.input);
-    return kw_fail_errno(err, KW_WRITE, code, "the command can't be started");
+    kw_close(&ends[1]);
+    kw_close(&talk[0]);
+    return status;
 }
 
-static bool has_ended(const struct kw_command *command, int wait_ms)
+static void close_all(struct kw_command *command)
 {
-    struct pollfd ended = {.fd = command->pidfd, .events = POLLIN};
-    return poll(&ended, 1, wait_ms) > 0;
-}
-
-/* Once it has ended, or was sent SIGKILL. */
-static int reap(struct kw_command *command)
-{
-    int how = 0;
-    while (waitpid(command->pid, &how, 0) < 0 && errno == EINTR)
-        continue;
-    kw_close(&command->pidfd);
     kw_close(&command->input);
-    return how;
+    kw_close(&command->talk);
 }
 
 void kw_command_give_up(struct kw_command *command)
 {
-    (void)kill(-command->pid, SIGTERM);
-    if (command->pidfd < 0 || !has_ended(command, GRACE_MS))
-        (void)kill(-command->pid, SIGKILL);
-    (void)reap(command);
+    struct command_answer said;
+    /* The launcher takes it that nothing more comes, and ends the command; its answer is the sign
+     * that nothing of it is left. */
+    if (shutdown(command->talk, SHUT_WR) == 0)
+        while (recv(command->talk, &said, sizeof(said), 0) < 0 && errno == EINTR)
+            continue;
+    close_all(command);
 }
 
-static enum kw_status judge(int how, const char *file, struct kw_error *err)
+static enum kw_status judge(const struct command_answer *said, const char *file,
+                            struct kw_error *err)
 {
     char shown[256];
     kw_printable(file, strlen(file), shown, sizeof(shown));
-    if (WIFEXITED(how) && WEXITSTATUS(how) == 0)
+    switch (said->end) {
+    case COMMAND_NOT_STARTED:
+        return kw_fail_errno(err, KW_WRITE, said->number, "the command for %s can't be started",
+                             shown);
+    case COMMAND_KILLED:
+        return kw_fail(err, KW_WRITE, "the command for %s was ended by signal %d", shown,
+                       said->number);
+    case COMMAND_EXITED:
+        break;
+    }
+    if (said->number == 0)
         return KW_OK;
-    if (WIFEXITED(how))
-        return kw_fail(err, KW_WRITE, "the command for %s ended with exit status %d", shown,
-                       WEXITSTATUS(how));
-    return kw_fail(err, KW_WRITE, "the command for %s was ended by signal %d", shown,
-                   WTERMSIG(how));
+    return kw_fail(err, KW_WRITE, "the command for %s ended with exit status %d", shown,
+                   said->number);
+}
+
+static bool has_answered(const struct kw_command *command)
+{
+    struct pollfd answered = {.fd = command->talk, .events = POLLIN};
+    return poll(&answered, 1, WAIT_MS) > 0;
+}
+
+static enum kw_status hear(struct kw_command *command, const char *file, struct kw_error *err)
+{
+    struct command_answer said;
+    ssize_t len = recv(command->talk, &said, sizeof(said), 0);
+    close_all(command);
+    if (len != (ssize_t)sizeof(said))
+        return kw_fail(err, KW_WRITE,
+                       "the process that starts commands ended before the command "
+                       "did; see who ended it");
+    return judge(&said, file, err);
 }
 
 enum kw_status kw_command_finish(struct kw_command *command, const char *file,
                                  bool (*go_on)(void *context), void *context, struct kw_error *err)
 {
+    const char word = COMMAND_ALL_GIVEN;
     kw_close(&command->input);
-    while (!has_ended(command, WAIT_MS)) {
+    /* Where it fails, the answer is there already, or there will be none: both are heard next. */
+    (void)send(command->talk, &word, sizeof(word), MSG_NOSIGNAL);
+    while (!has_answered(command)) {
         if (go_on(context))
             continue;
         kw_command_give_up(command);
         return kw_fail(err, KW_INTERRUPTED, "stopped while a command worked on its file");
     }
-    return judge(reap(command), file, err);
+    return hear(command, file, err);
 }

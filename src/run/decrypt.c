@@ -82,7 +82,7 @@ static void drop_useless_journal(struct kw_run *run)
     bool alone = false;
     struct kw_totals totals;
     kw_run_totals(run, &totals);
-    if (run->command)
+    if (run->launcher >= 0)
         alone = totals.decrypted + totals.copied == 0;
     else if (kw_outdir_is_empty(run->outdir, KW_JOURNAL_NAME, &alone, NULL))
         return;
@@ -162,6 +162,7 @@ enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, str
         return kw_fail_memory(err);
     }
     run->journal.fd = -1;
+    run->launcher = -1;
     run->keyring = keyring;
     run->drop_path = drop ? kw_drop_path(drop) : drop_path;
     run->drop = drop;

@@ -4,9 +4,9 @@
 
 #include "internal.h"
 
-void kw_run_deliver_to(struct kw_run *run, const char *command)
+void kw_run_deliver_to(struct kw_run *run, int launcher)
 {
-    run->command = command;
+    run->launcher = launcher;
 }
 
 /* What the command made of it says more than that the pipe broke. */
@@ -30,7 +30,7 @@ enum kw_status kw_run_deliver(const struct kw_run *run, struct kw_flow *flow,
         .drop = kw_drop_path(run->drop), .file = job->source_name, .run = run->id};
     struct kw_command command;
     struct kw_error failure = {.status = KW_OK};
-    enum kw_status status = kw_command_start(run->command, &what, &command, err);
+    enum kw_status status = kw_command_start(run->launcher, &what, &command, err);
     if (status)
         return status;
     status = kw_sink_pipe_new(command.input, "the command", go_on, context, &job->sink, &failure);

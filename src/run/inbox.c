@@ -16,10 +16,10 @@
 #define LOOK_COST 20
 
 enum kw_status inbox_open(struct inbox *inbox, const struct kw_watch_options *options,
-                          struct kw_crypto *crypto, struct kw_error *err)
+                          struct kw_error *err)
 {
     char shown[256];
-    *inbox = (struct inbox){.options = options, .crypto = crypto};
+    *inbox = (struct inbox){.options = options};
     inbox->fd = open(options->inbox, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (inbox->fd >= 0)
         return KW_OK;

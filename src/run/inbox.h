@@ -22,7 +22,7 @@ struct inbox_drop {
 
 struct inbox {
     const struct kw_watch_options *options;
-    struct kw_crypto *crypto;
+    struct kw_crypto *crypto; /* from when it is watched */
     int fd;
     struct inbox_drop *drops; /* sorted by name */
     size_t count;
@@ -30,7 +30,7 @@ struct inbox {
 };
 
 enum kw_status inbox_open(struct inbox *inbox, const struct kw_watch_options *options,
-                          struct kw_crypto *crypto, struct kw_error *err);
+                          struct kw_error *err);
 void inbox_close(struct inbox *inbox);
 /* Lists the folders that are there now; `is_marked` leaves those out that were done with. KW_READ.
  */
@@ -59,8 +59,8 @@ struct outbox {
  * journals and reports of drops that are put away. KW_WRITE, KW_USAGE where the inbox is on another
  * filesystem, or the output within the inbox or the other way; KW_EXISTS where another watch is on
  * one of them. */
-enum kw_status outbox_open(struct outbox *outbox, const struct kw_watch_options *options, int inbox,
-                           struct kw_error *err);
+void outbox_init(struct outbox *outbox, const struct kw_watch_options *options);
+enum kw_status outbox_open(struct outbox *outbox, int inbox, struct kw_error *err);
 void outbox_close(struct outbox *outbox);
 /* Where a drop is left in the inbox, its report in the output is the mark that it is done with. */
 bool outbox_is_marked(void *outbox, const char *name);

@@ -64,7 +64,7 @@ struct kw_run {
     const char *out_dir;
     char *renamed_out_dir; /* where it was given another name */
     const struct kw_decrypt_options *options;
-    const char *command; /* that plaintext is piped to; NULL: it goes to files below out_dir */
+    int launcher; /* of commands that plaintext is piped to; -1: it goes to files below out_dir */
 
     char id[33]; /* 16 random bytes in hex */
     time_t started;
@@ -135,26 +135,26 @@ enum kw_status kw_run_work(struct kw_run *run, struct kw_error *err);
 /* Whether a failure may pass by itself, so that to do the file again is worth it. */
 bool kw_is_transient(const struct kw_error *error);
 
-/* ---- a command for each file: command.c, deliver.c ---- */
+/* ---- a command for each file: command.c, launcher.c, deliver.c ---- */
 
 struct kw_command {
-    pid_t pid; /* and of its process group */
-    int pidfd;
     int input; /* the writing end of a pipe */
+    int talk;  /* to the launcher */
 };
 /* What it is told, as KEYWARD_DROP, KEYWARD_FILE and KEYWARD_RUN in its environment. */
 struct kw_command_for {
     const char *drop, *file, *run;
 };
-/* Runs `text` in /bin/sh with a pipe for its standard input. KW_WRITE. One of the next two has to
- * follow. Any thread. */
-enum kw_status kw_command_start(const char *text, const struct kw_command_for *what,
+/* Has the launcher run its command with a pipe for its standard input. KW_WRITE. One of the next
+ * two has to follow, which also tell when it could not be started. Any thread. */
+enum kw_status kw_command_start(int launcher, const struct kw_command_for *what,
                                 struct kw_command *ret_command, struct kw_error *err);
 /* Ends its input and waits until it has ended; `go_on` is asked several times a second whether to
  * wait on. KW_WRITE unless it ended with 0, KW_INTERRUPTED. */
 enum kw_status kw_command_finish(struct kw_command *command, const char *file,
                                  bool (*go_on)(void *context), void *context, struct kw_error *err);
-/* Has it end, without an end of its input: SIGTERM, and SIGKILL two seconds later. */
+/* Has it end, without an end of its input, and waits for that: SIGTERM, and SIGKILL two seconds
+ * later. */
 void kw_command_give_up(struct kw_command *command);
 
 /* Runs the job, whose sink is yet to be made, into a command. */

@@ -88,7 +88,7 @@ static enum kw_status describe(const struct kw_run *run, struct kw_digest *diges
     kw_json_add_text(json, "digest", run->settings.digest ? "sha256" : "none");
     (void)cJSON_AddBoolToObject(json, "with_metadata", options->with_metadata != 0);
     (void)cJSON_AddBoolToObject(json, "copy_unencrypted", options->copy_unencrypted != 0);
-    (void)cJSON_AddBoolToObject(json, "to_command", run->command != NULL);
+    (void)cJSON_AddBoolToObject(json, "to_command", run->launcher >= 0);
     (void)cJSON_AddItemToObject(json, "key", kw_run_describe_key(run));
     enum kw_status status;
     if ((status =

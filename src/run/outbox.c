@@ -236,12 +236,17 @@ static enum kw_status open_away(const struct outbox *outbox, const char *path, c
     return status ? status : check_movable(outbox->inbox, *ret_fd, path ? path : name, err);
 }
 
-enum kw_status outbox_open(struct outbox *outbox, const struct kw_watch_options *options, int inbox,
-                           struct kw_error *err)
+void outbox_init(struct outbox *outbox, const struct kw_watch_options *options)
 {
+    *outbox =
+        (struct outbox){.options = options, .inbox = -1, .out = -1, .done = -1, .quarantine = -1};
+}
+
+enum kw_status outbox_open(struct outbox *outbox, int inbox, struct kw_error *err)
+{
+    const struct kw_watch_options *options = outbox->options;
     enum kw_status status;
-    *outbox = (struct outbox){
-        .options = options, .inbox = inbox, .out = -1, .done = -1, .quarantine = -1};
+    outbox->inbox = inbox;
     if ((status = open_folder(AT_FDCWD, options->out, &outbox->out, err)) ||
         (status = check_apart(options->out, inbox, options->inbox, err)) ||
         (status = check_apart(options->inbox, outbox->out, options->out, err)) ||

@@ -142,7 +142,7 @@ static bool look_at(void *context, unsigned worker, size_t item)
         return true;
     if (is_stopped(recheck))
         return false;
-    bool has_output = !run->command && file->status != KW_FILE_UNENCRYPTED;
+    bool has_output = run->launcher < 0 && file->status != KW_FILE_UNENCRYPTED;
     file->kept = file->listed && source_is_same(recheck, worker, file) &&
                  (!has_output || output_is_same(recheck, worker, file));
     if (atomic_load(&recheck->stop))

@@ -26,11 +26,17 @@ void kw_run_free(struct kw_run *run);
 void kw_run_use_output(struct kw_run *run, struct kw_outdir *outdir);
 /* Does it, once. */
 enum kw_status kw_run_decrypt(struct kw_run *run, struct kw_error *err);
-/* Before that: has each plaintext piped to `command`, run by /bin/sh, instead of written to a file,
- * so that only the journal is in `out_dir`. As many run at a time as there are workers. A command
- * that fails fails its file; one whose file turns out to be damaged is ended by a signal before it
- * sees the end of its input. */
-void kw_run_deliver_to(struct kw_run *run, const char *command);
+/* Before that: has each plaintext piped to a command of the launcher's instead of written to a
+ * file, so that only the journal is in `out_dir`. As many run at a time as there are workers. A
+ * command that fails fails its file; one whose file turns out to be damaged, or whose run is
+ * killed, is ended by a signal before it sees the end of its input. */
+void kw_run_deliver_to(struct kw_run *run, int launcher);
+/* Starts commands, each `command` in /bin/sh, for the process that has the other end of `requests`,
+ * a socket pair of SOCK_SEQPACKET; returns when that end is closed and all have ended. For a
+ * process of its own, forked before there is a second thread, a secret or a confinement, which
+ * ignores the signals that end the other one. Commands get a part of its environment, all of which
+ * it wipes. */
+void kw_launcher_serve(int requests, const char *command);
 /* After it: gives the output folder another name, which must be free. KW_EXISTS, KW_WRITE. */
 enum kw_status kw_run_rename_output(struct kw_run *run, const char *out_dir, struct kw_error *err);
 /* After a success, once the report is where it belongs: takes away the journal, without which the
@@ -68,21 +74,28 @@ struct kw_watch_options {
     const char *marker;     /* a drop is complete when it has a file of that name; else once it has
                                its metadata and nothing has changed for... */
     unsigned settle_s;      /* ...so many seconds */
-    bool leave;          /* drops stay; that a report is in `out` marks those that are done with */
-    bool once;           /* end when no drop is left that is complete or may be in a while */
-    const char *command; /* as kw_run_deliver_to, or NULL */
+    bool leave;   /* drops stay; that a report is in `out` marks those that are done with */
+    bool once;    /* end when no drop is left that is complete or may be in a while */
+    int launcher; /* as for kw_run_deliver_to, or -1 */
     struct kw_decrypt_options decrypt; /* for each of them; `resume` is always on */
     void (*on_event)(void *context, const struct kw_watch_event *event);
     bool (*go_on)(void *context); /* asked several times a second while nothing is done */
     void *context;
 };
+/* Opens and locks the folders, and makes those that are missing; `options` must outlive it.
+ * KW_READ, KW_WRITE; KW_EXISTS where another watch is at work there; KW_USAGE where they are inside
+ * of each other, or drops can't be moved. */
+struct kw_watch;
+enum kw_status kw_watch_open(const struct kw_watch_options *options, struct kw_watch **ret_watch,
+                             struct kw_error *err);
+void kw_watch_free(struct kw_watch *watch);
 /* Decrypts drops, the folders in the inbox, one after the other. A failure that is the drop's sends
  * it to quarantine; where the token or the output's disk fails, it is tried again, after pauses of
  * up to 5 minutes; KW_CONFIG, KW_PIN_* and KW_AUDIT end it, and so does KW_INTERRUPTED. With `once`
  * the first failure of a drop is returned. Only the caller's thread calls back, but for the
  * options' on_progress. */
-enum kw_status kw_watch(struct kw_keyring *keyring, const struct kw_watch_options *options,
-                        struct kw_error *err);
+enum kw_status kw_watch_run(struct kw_watch *watch, struct kw_keyring *keyring,
+                            struct kw_error *err);
 
 /* ---- the report: report.c ---- */
 

@@ -13,8 +13,8 @@
 /* Of a drop that can't be read, or whose command fails. */
 #define TRIES 5
 
-struct watch {
-    struct kw_keyring *keyring;
+struct kw_watch {
+    struct kw_keyring *keyring; /* of the call that runs it */
     const struct kw_watch_options *options;
     struct inbox inbox;
     struct outbox outbox;
@@ -62,9 +62,9 @@ static const struct {
     {KW_INTERRUPTED, STOP},
 };
 
-static enum action action_for(const struct watch *watch, enum kw_status status)
+static enum action action_for(const struct kw_watch *watch, enum kw_status status)
 {
-    if (status == KW_WRITE && watch->options->command)
+    if (status == KW_WRITE && watch->options->launcher >= 0)
         return TRY_SOME;
     for (size_t i = 0; i < KW_COUNT(actions); i++)
         if (actions[i].status == status)
@@ -82,13 +82,13 @@ static uint64_t retry_after(unsigned tries)
 
 /* ---- telling ---- */
 
-static void tell(const struct watch *watch, const struct kw_watch_event *event)
+static void tell(const struct kw_watch *watch, const struct kw_watch_event *event)
 {
     if (watch->options->on_event)
         watch->options->on_event(watch->options->context, event);
 }
 
-static void tell_failure(const struct watch *watch, enum kw_watch_what what, const char *name,
+static void tell_failure(const struct kw_watch *watch, enum kw_watch_what what, const char *name,
                          const struct kw_run *run, const struct kw_error *failure)
 {
     const struct kw_watch_event event = {
@@ -96,14 +96,14 @@ static void tell_failure(const struct watch *watch, enum kw_watch_what what, con
     tell(watch, &event);
 }
 
-static bool go_on(const struct watch *watch)
+static bool go_on(const struct kw_watch *watch)
 {
     return !watch->options->go_on || watch->options->go_on(watch->options->context);
 }
 
 /* ---- one drop ---- */
 
-static enum kw_status record(const struct watch *watch, const char *op, const char *path,
+static enum kw_status record(const struct kw_watch *watch, const char *op, const char *path,
                              const struct kw_error *outcome, struct kw_error *err)
 {
     const struct kw_deed deed = {.phase = KW_OUTCOME,
@@ -117,7 +117,7 @@ static enum kw_status record(const struct watch *watch, const char *op, const ch
 
 /* On record first, then put away, and the journal goes last: whatever moment the process is killed
  * at, the next one comes to the same end without decrypting anything again. */
-static enum kw_status put_away(struct watch *watch, const struct inbox_drop *drop,
+static enum kw_status put_away(struct kw_watch *watch, const struct inbox_drop *drop,
                                struct kw_run *run, const char *path, const struct kw_error *outcome,
                                struct kw_error *err)
 {
@@ -131,12 +131,12 @@ static enum kw_status put_away(struct watch *watch, const struct inbox_drop *dro
         return status;
     tell_failure(watch, outcome ? KW_WATCH_QUARANTINED : KW_WATCH_DONE, drop->name, run, outcome);
     status = outcome ? KW_OK : kw_run_finish(run, err);
-    if (!outcome && watch->options->command)
+    if (!outcome && watch->options->launcher >= 0)
         outbox_tidy(&watch->outbox, drop->name);
     return status;
 }
 
-static enum kw_status check_unchanged(struct watch *watch, const struct inbox_drop *drop,
+static enum kw_status check_unchanged(struct kw_watch *watch, const struct inbox_drop *drop,
                                       struct kw_error *err)
 {
     bool changed = false;
@@ -150,7 +150,7 @@ static enum kw_status check_unchanged(struct watch *watch, const struct inbox_dr
 }
 
 /* A drop of the same folders may have been there before: it goes by its run's journal. */
-static enum kw_status decrypt(struct watch *watch, const struct inbox_drop *drop,
+static enum kw_status decrypt(struct kw_watch *watch, const struct inbox_drop *drop,
                               struct kw_run *run, const char *work, const char *final,
                               struct kw_error *err)
 {
@@ -160,7 +160,7 @@ static enum kw_status decrypt(struct watch *watch, const struct inbox_drop *drop
     return strcmp(work, final) == 0 ? KW_OK : kw_run_rename_output(run, final, err);
 }
 
-static void hold_back(struct watch *watch, struct inbox_drop *drop, bool all,
+static void hold_back(struct kw_watch *watch, struct inbox_drop *drop, bool all,
                       const struct kw_run *run, const struct kw_error *failure)
 {
     uint64_t *until = all ? &watch->hold_until_ms : &drop->look_at_ms;
@@ -170,7 +170,7 @@ static void hold_back(struct watch *watch, struct inbox_drop *drop, bool all,
 }
 
 /* What the drop's failure, or one to put it away, leads to: *ret_away where that is quarantine. */
-static enum kw_status take_failure(struct watch *watch, struct inbox_drop *drop,
+static enum kw_status take_failure(struct kw_watch *watch, struct inbox_drop *drop,
                                    const struct kw_run *run, const struct kw_error *failure,
                                    bool *ret_away, struct kw_error *err)
 {
@@ -187,7 +187,7 @@ static enum kw_status take_failure(struct watch *watch, struct inbox_drop *drop,
     return KW_OK;
 }
 
-static enum kw_status end_run(struct watch *watch, struct inbox_drop *drop, struct kw_run *run,
+static enum kw_status end_run(struct kw_watch *watch, struct inbox_drop *drop, struct kw_run *run,
                               const char *path, const struct kw_error *failure,
                               struct kw_error *err)
 {
@@ -207,7 +207,7 @@ static enum kw_status end_run(struct watch *watch, struct inbox_drop *drop, stru
 }
 
 /* With all the strings that a run refers to. */
-static enum kw_status take_drop(struct watch *watch, struct inbox_drop *drop, const char *path,
+static enum kw_status take_drop(struct kw_watch *watch, struct inbox_drop *drop, const char *path,
                                 const char *work, const char *final,
                                 const struct kw_error *conflict, struct kw_error *err)
 {
@@ -220,7 +220,7 @@ static enum kw_status take_drop(struct watch *watch, struct inbox_drop *drop, co
     (void)kw_drop_open(path, &opened, NULL);
     enum kw_status status = kw_run_new(watch->keyring, path, opened, work, &options, &run, err);
     if (!status) {
-        kw_run_deliver_to(run, watch->options->command);
+        kw_run_deliver_to(run, watch->options->launcher);
         if (conflict)
             failure = *conflict;
         else
@@ -234,7 +234,7 @@ static enum kw_status take_drop(struct watch *watch, struct inbox_drop *drop, co
     return status;
 }
 
-static enum kw_status take(struct watch *watch, struct inbox_drop *drop, struct kw_error *err)
+static enum kw_status take(struct kw_watch *watch, struct inbox_drop *drop, struct kw_error *err)
 {
     char *work = NULL;
     char *final = NULL;
@@ -256,7 +256,7 @@ static enum kw_status take(struct watch *watch, struct inbox_drop *drop, struct 
 
 /* ---- all of them ---- */
 
-static bool pause_for(const struct watch *watch, uint64_t milliseconds)
+static bool pause_for(const struct kw_watch *watch, uint64_t milliseconds)
 {
     const struct timespec piece = {.tv_nsec = PAUSE_PIECE_MS * 1000000L};
     for (uint64_t slept = 0; slept < milliseconds; slept += PAUSE_PIECE_MS) {
@@ -273,7 +273,7 @@ static enum kw_status stopped(struct kw_error *err)
 }
 
 /* *ret_busy: there is a drop that may be complete in a while. */
-static enum kw_status look_at(struct watch *watch, struct inbox_drop *drop, bool *ret_busy,
+static enum kw_status look_at(struct kw_watch *watch, struct inbox_drop *drop, bool *ret_busy,
                               struct kw_error *err)
 {
     bool ready = false;
@@ -289,7 +289,7 @@ static enum kw_status look_at(struct watch *watch, struct inbox_drop *drop, bool
     return KW_OK;
 }
 
-static enum kw_status pass(struct watch *watch, bool *ret_busy, struct kw_error *err)
+static enum kw_status pass(struct kw_watch *watch, bool *ret_busy, struct kw_error *err)
 {
     *ret_busy = false;
     if (kw_now_ms() < watch->hold_until_ms)
@@ -306,7 +306,7 @@ static enum kw_status pass(struct watch *watch, bool *ret_busy, struct kw_error 
 }
 
 /* An inbox on another host may be away for a while, as a token may. */
-static enum kw_status hold_all(struct watch *watch, const struct kw_error *failure)
+static enum kw_status hold_all(struct kw_watch *watch, const struct kw_error *failure)
 {
     watch->hold_until_ms = kw_now_ms() + retry_after(++watch->holds);
     tell_failure(watch, KW_WATCH_WAITING, NULL, NULL, failure);
@@ -314,7 +314,7 @@ static enum kw_status hold_all(struct watch *watch, const struct kw_error *failu
 }
 
 /* A PIN that is wrong shows now, and not with the first drop. A token that is away may come. */
-static enum kw_status reach_token(struct watch *watch, struct kw_error *err)
+static enum kw_status reach_token(struct kw_watch *watch, struct kw_error *err)
 {
     const struct kw_token_info *info = NULL;
     struct kw_error failure;
@@ -327,7 +327,7 @@ static enum kw_status reach_token(struct watch *watch, struct kw_error *err)
     return status;
 }
 
-static enum kw_status keep_watch(struct watch *watch, struct kw_error *err)
+static enum kw_status keep_watch(struct kw_watch *watch, struct kw_error *err)
 {
     bool busy = true;
     enum kw_status status = reach_token(watch, err);
@@ -348,19 +348,39 @@ static enum kw_status keep_watch(struct watch *watch, struct kw_error *err)
     return status;
 }
 
-enum kw_status kw_watch(struct kw_keyring *keyring, const struct kw_watch_options *options,
-                        struct kw_error *err)
+enum kw_status kw_watch_open(const struct kw_watch_options *options, struct kw_watch **ret_watch,
+                             struct kw_error *err)
+{
+    struct kw_watch *watch = calloc(1, sizeof(*watch));
+    if (!watch)
+        return kw_fail_memory(err);
+    watch->options = options;
+    outbox_init(&watch->outbox, options);
+    enum kw_status status = inbox_open(&watch->inbox, options, err);
+    if (!status)
+        status = outbox_open(&watch->outbox, watch->inbox.fd, err);
+    if (status) {
+        kw_watch_free(watch);
+        return status;
+    }
+    *ret_watch = watch;
+    return KW_OK;
+}
+
+void kw_watch_free(struct kw_watch *watch)
+{
+    if (!watch)
+        return;
+    outbox_close(&watch->outbox);
+    inbox_close(&watch->inbox);
+    free(watch);
+}
+
+enum kw_status kw_watch_run(struct kw_watch *watch, struct kw_keyring *keyring,
+                            struct kw_error *err)
 {
     struct kw_error ignored;
-    struct watch watch = {.keyring = keyring, .options = options};
-    struct kw_error *why = err ? err : &ignored;
-    enum kw_status status = inbox_open(&watch.inbox, options, kw_keyring_crypto(keyring), why);
-    if (status)
-        return status;
-    status = outbox_open(&watch.outbox, options, watch.inbox.fd, why);
-    if (!status)
-        status = keep_watch(&watch, why);
-    outbox_close(&watch.outbox);
-    inbox_close(&watch.inbox);
-    return status;
+    watch->keyring = keyring;
+    watch->inbox.crypto = kw_keyring_crypto(keyring);
+    return keep_watch(watch, err ? err : &ignored);
 }

@@ -138,8 +138,8 @@ static enum kw_status run_flow(struct worker *worker, struct run_file *file, int
     };
     struct kw_flow_result result;
     enum kw_status status =
-        run->command ? kw_run_deliver(run, worker->flow, &job, go_on, worker, &result, err)
-                     : write_file(worker, file, &job, &result, err);
+        run->launcher >= 0 ? kw_run_deliver(run, worker->flow, &job, go_on, worker, &result, err)
+                           : write_file(worker, file, &job, &result, err);
     if (status)
         return status;
     file->status = file->work == KW_FLOW_COPY ? KW_FILE_COPIED : KW_FILE_DECRYPTED;

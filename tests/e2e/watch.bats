@@ -1,5 +1,5 @@
 # keyward watch: an inbox of drops.
-# shellcheck disable=SC2154 # run sets output, stderr and status
+# shellcheck disable=SC2154,SC2030,SC2031 # run sets output, stderr and status; each test is a subshell
 load helper
 
 setup() {
@@ -65,6 +65,8 @@ stop() {
         return 1
     }
 }
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # done_with NAME: decrypted, put away, and nothing else is left of it.
 done_with() {
@@ -239,6 +241,41 @@ files_of() { find "$1" -type f -printf '%P\n' | sort; }
     refute grep -q SECRET_PIN told
     grep -q '^KEYWARD_FILE=a.json$' told
     [ ! -s descriptors ]
+}
+
+@test "a command whose watch is killed is ended before it sees the end of its input" {
+    deliver one
+    # shellcheck disable=SC2016
+    start --marker _SUCCESS --exec 'echo $$ >pid; while read -r line; do sleep 0.1; done; touch ended'
+    until_true test -s pid
+    kill -KILL "$watcher"
+    wait "$watcher" || true
+    watcher=
+    until_true gone "$(cat pid)"
+    [ ! -e ended ]
+}
+
+@test "the process that starts commands has no PIN in its arguments or its environment" {
+    deliver one
+    # shellcheck disable=SC2016
+    SECRET_PIN=$KW_PIN start --token "$(token_with "pin-value=$KW_PIN")" --marker _SUCCESS \
+        --exec 'echo $PPID >pid.part && mv pid.part pid; sleep 1000'
+    until_true test -s pid
+    launcher=$(cat pid)
+    tr '\0' '\n' <"/proc/$launcher/cmdline" | grep -q -x watch
+    refute grep -q -a -F "$KW_PIN" "/proc/$launcher/cmdline" "/proc/$launcher/environ"
+    refute grep -q -a -F "$KW_PIN" "/proc/$watcher/cmdline"
+    stop 130
+    refute kill -0 "$launcher"
+}
+
+@test "the watch is confined, and its commands are not" {
+    deliver one
+    # shellcheck disable=SC2016
+    once 0 --exec 'cat >/dev/null; id >outside && cat /etc/os-release >/dev/null'
+    [ -s outside ]
+    # In what may be confined no more, there is nothing that says so.
+    [ -z "$(records_of sandbox)" ]
 }
 
 @test "SIGTERM ends a watch whose command hangs, and the next watch goes on" {
