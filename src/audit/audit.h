@@ -169,9 +169,16 @@ enum kw_status kw_record_parse(const char *line, size_t len, struct cJSON **ret_
 /* One trail, open for appending. May be shared by threads, and several processes may have the same
  * one open. Not to be used in a child after fork: it would share the lock. */
 struct kw_trail;
+/* Where records go to besides, once they are on the disk; NULL: not there. */
+struct kw_forward_options {
+    const char *journald; /* the path of journald's socket */
+    const char *syslog;  /* HOST:PORT, an IPv6 address in brackets: RFC 5424 in RFC 6587 over TCP */
+    unsigned timeout_ms; /* how long kw_trail_end_forwarding may wait */
+};
 struct kw_trail_options {
     const char *dir;
     uint64_t rotate_bytes; /* when a file is full; 0: 64 MiB */
+    struct kw_forward_options forward;
 };
 /* Makes the folder (and those above it) and the first record where they are missing. KW_AUDIT for a
  * folder or files that others may write, and for a trail that contradicts its checkpoint. `crypto`
@@ -185,6 +192,22 @@ void kw_trail_free(struct kw_trail *trail);
 #define KW_DEEDS_MAX 256
 enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
                                uint64_t *ret_seq, struct kw_error *err);
+/* Forwarding is done by threads of its own and never keeps an append waiting: what they can't keep
+ * up with is dropped. Says what was since this was last asked; the texts live as long as the trail.
+ * Returns how many receivers missed something. */
+#define KW_RECEIVERS_MAX 2
+#define KW_LOSS_WHY      256
+struct kw_loss {
+    const char *receiver, *address;
+    uint64_t count, first, last; /* records, and the numbers of the first and the last of them */
+    char why[KW_LOSS_WHY];       /* what stood in the way when the last one was dropped */
+};
+size_t kw_trail_losses(struct kw_trail *trail, struct kw_loss losses[KW_RECEIVERS_MAX]);
+/* One sentence: which records were not sent where, and why. */
+void kw_loss_sentence(const struct kw_loss *loss, char out[KW_MESSAGE_SIZE]);
+/* Waits, as long as the options say, until what was appended has arrived; what has not is dropped,
+ * and no later record is forwarded. */
+void kw_trail_end_forwarding(struct kw_trail *trail);
 /* Signs the tree of all records, unless that was done already; the newest checkpoint is checked
  * first, and that the records after it are those that were written. */
 enum kw_status kw_trail_checkpoint(struct kw_trail *trail, const struct kw_note_signer *signer,

@@ -18,6 +18,7 @@
 #define KW_LOCK_FILE     "lock"
 #define KW_TRAIL_BEGIN   "trail.begin"
 #define KW_TRAIL_REPAIR  "trail.repair"
+#define KW_TRAIL_FORWARD "audit.forward"
 
 /* What other floors' failures are here: the trail can't be read or written. */
 enum kw_status kw_audit_error(struct kw_error *err, enum kw_status status);
@@ -28,6 +29,7 @@ bool kw_parse_number(const char *text, size_t len, uint64_t *ret_number);
 
 struct kw_stamp {
     uint64_t seq;
+    bool unnumbered; /* it is on no trail */
     const struct kw_who *who;
     const char *trail; /* the folder's id; in record 0 only */
 };
@@ -36,6 +38,10 @@ enum kw_status kw_record_write(const struct kw_stamp *stamp, const struct kw_dee
                                struct kw_buffer *out, struct kw_error *err);
 /* The folder's id that record 0 holds. False if it is no such record. */
 bool kw_record_trail(const char *line, size_t len, char out[2 * KW_TRAIL_ID_SIZE + 1]);
+
+/* RFC 5424 section 6.2.1: the audit log. */
+#define KW_SYSLOG_FACILITY 13
+int kw_record_severity(const struct cJSON *record);
 
 /* ---- the folder and what is in it: files.c ---- */
 
@@ -178,6 +184,9 @@ struct kw_trail {
     struct kw_frontier frontier; /* of all records up to file.end */
     char id[2 * KW_TRAIL_ID_SIZE + 1];
     struct kw_who who;
+    struct kw_forwarder *forwarders[KW_RECEIVERS_MAX];
+    size_t forwarder_count;
+    unsigned forward_timeout_ms;
 };
 
 /* Takes the mutex and the lock. */

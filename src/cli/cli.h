@@ -220,8 +220,6 @@ enum kw_status open_keyring(const struct arguments *arguments, char **argv,
  */
 bool names_a_module(const char *uri);
 
-/* Signs what the keyring (which may be NULL) put on the audit trail; a failure is a warning. */
-void seal_trail(struct kw_keyring *keyring);
 /* What most subcommands do: opens the keyring, calls `work`, prints warnings and what failed (as a
  * document of `schema` too where --json asks for it), and returns the exit code. */
 typedef enum kw_status (*keyring_fn)(struct kw_keyring *keyring, const struct arguments *arguments,

@@ -147,6 +147,19 @@ static int decrypt(struct kw_run *run, const struct arguments *arguments, struct
     return exit_code;
 }
 
+/* What the run did not tell: it ended before. */
+static void close_trail(struct kw_keyring *keyring, const struct arguments *arguments)
+{
+    struct kw_strings warnings = KW_STRINGS_INIT(8);
+    if (!keyring)
+        return;
+    size_t told = kw_keyring_copy_warnings(keyring, 0, NULL);
+    kw_keyring_close_trail(keyring);
+    (void)kw_keyring_copy_warnings(keyring, told, &warnings);
+    print_warnings(&warnings, arguments);
+    kw_strings_cleanup(&warnings);
+}
+
 int run_decrypt(const struct arguments *arguments, char **argv)
 {
     struct view view = {.arguments = arguments};
@@ -163,6 +176,7 @@ int run_decrypt(const struct arguments *arguments, char **argv)
             kw_run_new(keyring, arguments->operands[0], NULL, arguments->out, &options, &run, &err);
     int exit_code = status ? fail_with(arguments, SCHEMA, &err) : decrypt(run, arguments, &view);
     kw_run_free(run);
+    close_trail(keyring, arguments);
     kw_keyring_free(keyring);
     return exit_code;
 }

@@ -42,14 +42,6 @@ enum kw_status open_keyring(const struct arguments *arguments, char **argv,
     return status;
 }
 
-void seal_trail(struct kw_keyring *keyring)
-{
-    struct kw_error err;
-    if (keyring && kw_keyring_seal_trail(keyring, false, &err) != KW_OK)
-        (void)fprintf(stderr, "keyward: warning: the audit trail could not be signed: %s\n",
-                      err.message);
-}
-
 int with_keyring(const struct arguments *arguments, char **argv, const char *schema,
                  keyring_fn work)
 {
@@ -59,7 +51,7 @@ int with_keyring(const struct arguments *arguments, char **argv, const char *sch
     if (!status)
         status = work(keyring, arguments, &err);
     int exit_code = status ? fail_with(arguments, schema, &err) : 0;
-    seal_trail(keyring);
+    kw_keyring_close_trail(keyring);
     print_keyring_warnings(keyring, arguments);
     kw_keyring_free(keyring);
     return exit_code;

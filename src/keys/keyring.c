@@ -110,6 +110,7 @@ void kw_keyring_free(struct kw_keyring *keyring)
     free(keyring->notes);
     free(keyring->signers);
     free(keyring->keys);
+    kw_end_forwarding(keyring);
     kw_trail_free(keyring->trail);
     kw_token_free(keyring->token);
     kw_uri_free(keyring->choice.uri);
