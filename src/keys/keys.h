@@ -64,8 +64,9 @@ long kw_days_until(const char *date, time_t now);
  * warns of that, and it is tried again after as long. */
 enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                   size_t count, struct kw_error *err);
-/* Signs the trail as it is now, if this keyring wrote to it, by the token's key for records;
- * without one it is made where `make_signer` is set, and else nothing is signed. */
+/* Signs the trail as it is now, if this keyring wrote to it and has reached its token, by the
+ * token's key for records; without one it is made where `make_signer` is set (whatever was written
+ * and reached), and else nothing is signed. */
 enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signer,
                                      struct kw_error *err);
 /* For the end of a program's work: signs the trail as kw_keyring_seal_trail does, and waits as long

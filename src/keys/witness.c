@@ -120,7 +120,7 @@ static void tell_losses(struct kw_keyring *keyring)
 static void seal_or_warn(struct kw_keyring *keyring)
 {
     struct kw_error err;
-    if (!keyring->trail_grew)
+    if (!keyring->trail_grew || !keyring->keys)
         return;
     keyring->trail_grew = seal_trail(keyring, false, &err) != KW_OK;
     if (keyring->trail_grew)
@@ -137,8 +137,7 @@ static void tend(struct kw_keyring *keyring)
     if (!keyring->trail || kw_now_ms() - keyring->tended_ms < interval_ms)
         return;
     tell_losses(keyring);
-    if (keyring->keys)
-        seal_or_warn(keyring);
+    seal_or_warn(keyring);
     keyring->tended_ms = kw_now_ms();
 }
 
@@ -216,7 +215,7 @@ enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signe
 {
     enum kw_status status = KW_OK;
     (void)pthread_mutex_lock(&keyring->lock);
-    if (keyring->trail_grew || make_signer)
+    if ((keyring->trail_grew && keyring->keys) || make_signer)
         status = seal_trail(keyring, make_signer, err);
     keyring->trail_grew &= status != KW_OK;
     (void)pthread_mutex_unlock(&keyring->lock);
