@@ -209,7 +209,8 @@ void kw_loss_sentence(const struct kw_loss *loss, char out[KW_MESSAGE_SIZE]);
  * and no later record is forwarded. */
 void kw_trail_end_forwarding(struct kw_trail *trail);
 /* Signs the tree of all records, unless that was done already; the newest checkpoint is checked
- * first, and that the records after it are those that were written. */
+ * first, and that the records after it are those that were written. Where another key signed before,
+ * a record that says so is appended first. */
 enum kw_status kw_trail_checkpoint(struct kw_trail *trail, const struct kw_note_signer *signer,
                                    struct kw_error *err);
 /* [audit] dir, or keyward/audit in the folder of the user's, or the system's, state. The caller
@@ -229,6 +230,7 @@ enum kw_tamper {
 };
 const char *kw_tamper_name(enum kw_tamper tamper);
 
+#define KW_FINGERPRINT_SIZE (2 * KW_SHA256_SIZE + 1)
 struct kw_verdict {
     enum kw_tamper tamper;
     uint64_t first, last;
@@ -238,6 +240,12 @@ struct kw_verdict {
     uint64_t checkpoints;          /* how many were checked */
     uint64_t torn_bytes;           /* of a last line that was never finished */
     bool own_key;                  /* the keys were the folder's own, which proves little */
+    /* Of the key that signed the last good checkpoint, the SHA-256 of its SubjectPublicKeyInfo in
+     * hex, or "". */
+    char key[KW_FINGERPRINT_SIZE];
+    uint64_t key_changes;   /* how often that was another one than before */
+    uint64_t untold;        /* how many of these no record tells of */
+    struct kw_range change; /* between checkpoints of so many records: the first of those */
 };
 struct kw_verify_options {
     struct kw_public_key *const *keys; /* none: those in the folder */

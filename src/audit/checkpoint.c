@@ -28,7 +28,8 @@ enum kw_status kw_newest_checkpoint(struct kw_crypto *crypto, const struct kw_fo
         known[count] = keys.items[count];
     if (more)
         known[count++] = more;
-    status = kw_folder_checkpoint(crypto, folder, newest, known, count, ret_checkpoint, NULL, err);
+    status =
+        kw_folder_checkpoint(crypto, folder, newest, known, count, ret_checkpoint, NULL, NULL, err);
     if (!status)
         *ret_found = true;
     kw_key_list_cleanup(&keys);
@@ -111,6 +112,25 @@ static enum kw_status sign_records(struct kw_trail *trail, const struct kw_check
     return status;
 }
 
+/* The record is among those that the new key signs, and the new key the folder's from then on:
+ * where it can't sign after all, that is not told again. */
+static enum kw_status tell_new_key(struct kw_trail *trail, const struct kw_note_signer *signer,
+                                   const struct kw_public_key *key, struct kw_error *err)
+{
+    char old[KW_FINGERPRINT_SIZE], now[KW_FINGERPRINT_SIZE], detail[KW_MESSAGE_SIZE];
+    const struct kw_deed deed = {
+        .op = KW_TRAIL_KEY, .key = {.serial = signer->serial}, .detail = detail};
+    enum kw_status status;
+    if ((status = kw_folder_key_fingerprint(trail->crypto, &trail->folder, old, err)) ||
+        (status = kw_key_fingerprint(trail->crypto, key, now, err)) || !old[0] ||
+        strcmp(old, now) == 0)
+        return status;
+    (void)snprintf(detail, sizeof(detail), "the key that signs is another one: from %s to %s", old,
+                   now);
+    status = kw_trail_append_locked(trail, &deed, 1, NULL, err);
+    return status ? status : kw_folder_keep_key(trail->crypto, &trail->folder, signer, err);
+}
+
 static enum kw_status checkpoint_locked(struct kw_trail *trail, const struct kw_note_signer *signer,
                                         struct kw_error *err)
 {
@@ -124,7 +144,8 @@ static enum kw_status checkpoint_locked(struct kw_trail *trail, const struct kw_
     if (!status)
         status = kw_newest_checkpoint(trail->crypto, &trail->folder, key, &last, &found, err);
     /* What is signed already needs no second signature. */
-    if (!status && (!found || last.size != trail->frontier.size))
+    if (!status && (!found || last.size != trail->frontier.size) &&
+        !(status = tell_new_key(trail, signer, key, err)))
         status = sign_records(trail, found ? &last : NULL, signer, err);
     kw_public_key_free(key);
     return status;

@@ -144,8 +144,8 @@ static enum kw_status make_lines(struct kw_trail *trail, const struct kw_deed *d
     return status;
 }
 
-static enum kw_status append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
-                                    size_t count, uint64_t *ret_seq, struct kw_error *err)
+enum kw_status kw_trail_append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
+                                      size_t count, uint64_t *ret_seq, struct kw_error *err)
 {
     struct kw_buffer lines = KW_BUFFER_INIT(LINES_MAX);
     uint64_t first = 0;
@@ -173,7 +173,7 @@ enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *dee
     enum kw_status status = kw_trail_lock(trail, err);
     if (status)
         return status;
-    status = append_locked(trail, deeds, count, ret_seq, err);
+    status = kw_trail_append_locked(trail, deeds, count, ret_seq, err);
     kw_trail_unlock(trail);
     return status;
 }

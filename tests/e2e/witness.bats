@@ -102,9 +102,9 @@ more_checkpoints_than() { [ "$(find "$trail/checkpoints" -name '*[0-9]' | wc -l)
     kill -9 "$pid"
     wait "$pid" || true
     before=$(files_on_record)
-    [ -z "$(grep -v -- ' -$' <<<"$before")" ]
+    refute grep -v -q -- ' -$' <<<"$before"
     [ "$(wc -l <<<"$before")" -lt 200 ]
-    for file in $(cut -d' ' -f1 <<<"$before"); do cmp "many/$file" "out/$file"; done
+    while read -r file _; do cmp "many/$file" "out/$file"; done <<<"$before"
     # As if the process had been killed before the journal said that these are on record.
     grep -q '"recorded"' out/.keyward-journal
     sed -i '/"recorded"/d' out/.keyward-journal
