@@ -209,8 +209,8 @@ void kw_loss_sentence(const struct kw_loss *loss, char out[KW_MESSAGE_SIZE]);
  * and no later record is forwarded. */
 void kw_trail_end_forwarding(struct kw_trail *trail);
 /* Signs the tree of all records, unless that was done already; the newest checkpoint is checked
- * first, and that the records after it are those that were written. Where another key signed before,
- * a record that says so is appended first. */
+ * first, and that the records after it are those that were written. Where another key signed
+ * before, a record that says so is appended first. */
 enum kw_status kw_trail_checkpoint(struct kw_trail *trail, const struct kw_note_signer *signer,
                                    struct kw_error *err);
 /* [audit] dir, or keyward/audit in the folder of the user's, or the system's, state. The caller

@@ -145,8 +145,8 @@ enum kw_status kw_folder_key_fingerprint(struct kw_crypto *crypto, const struct 
 enum kw_status kw_folder_keep_key(struct kw_crypto *crypto, const struct kw_folder *folder,
                                   const struct kw_note_signer *signer, struct kw_error *err);
 
-/* The checkpoint of that size, whose signature is checked with `keys`; *ret_key and *ret_note may be
- * NULL. */
+/* The checkpoint of that size, whose signature is checked with `keys`; *ret_key and *ret_note may
+ * be NULL. */
 enum kw_status kw_folder_checkpoint(struct kw_crypto *crypto, const struct kw_folder *folder,
                                     uint64_t size, struct kw_public_key *const *keys,
                                     size_t key_count, struct kw_checkpoint *ret_checkpoint,
