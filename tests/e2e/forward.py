@@ -41,6 +41,10 @@ class Wrong(Exception):
     """What should not be."""
 
 
+class Skip(Exception):
+    """Why it can't be tried here."""
+
+
 def record_of(message):
     """The record in an RFC 5424 message."""
     found = MESSAGE.fullmatch(message)
@@ -186,6 +190,40 @@ class Journal(threading.Thread):
         self.join(SECONDS)
         if self.error:
             raise self.error
+
+
+class Systemd:
+    """systemd-journald itself, in a namespace of its own: of mounts, and of the journal's."""
+
+    PROGRAM = "/lib/systemd/systemd-journald"
+    NAME = "keyward-test"
+
+    def __init__(self):
+        script = f"""mount -t tmpfs tmpfs /var/log && mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal &&
+            if [ ! -s /etc/machine-id ]; then
+                tr -d - </proc/sys/kernel/random/uuid >/run/id && mount --bind /run/id /etc/machine-id
+            fi && exec {self.PROGRAM} {self.NAME}"""
+        self.process = subprocess.Popen(["unshare", "--mount", "bash", "-c", script])
+        self.root = pathlib.Path(f"/proc/{self.process.pid}/root")
+        self.socket = self.root / f"run/systemd/journal.{self.NAME}/socket"
+        wait_until(self.socket.exists, "systemd-journald listens")
+
+    @property
+    def lines(self):
+        """KEYWARD_RECORD of each entry of keyward's."""
+        files = [
+            f"--file={file}"
+            for folder in ("run", "var")
+            for file in self.root.glob(f"{folder}/log/journal/*/system.journal")
+        ]
+        command = ["journalctl", *files, "--all", "--output=json", "SYSLOG_IDENTIFIER=keyward"]
+        done = subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
+        entries = map(json.loads, done.stdout.splitlines())
+        return [entry["KEYWARD_RECORD"].encode() for entry in entries]
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(SECONDS)
 
 
 class Rsyslog:
@@ -334,6 +372,19 @@ class Forward:
         journal.close()
         self.expect_all(journal.lines, said)
 
+    def to_systemd(self):
+        """systemd-journald"""
+        may_mount = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/run"])
+        if may_mount.returncode != 0:
+            raise Skip("mounting is not allowed here")
+        systemd = Systemd()
+        try:
+            said = self.decrypt(self.small, f"journald = {systemd.socket}")
+            wait_until(lambda: len(systemd.lines) >= len(self.records()), "the journal has all")
+            self.expect_all(systemd.lines, said)
+        finally:
+            systemd.close()
+
     def to_rsyslog(self):
         """rsyslogd and journald at once"""
         path = self.scratch / "journal-2"
@@ -418,17 +469,20 @@ def main():
         forward = Forward(program, testtoken.make(), pathlib.Path(name))
         tests = [
             forward.to_an_address, forward.to_a_name, forward.to_ipv6, forward.to_journald,
-            forward.to_rsyslog, forward.nobody_there, forward.never_reads, forward.restarted,
+            forward.to_systemd, forward.to_rsyslog, forward.nobody_there, forward.never_reads,
+            forward.restarted,
         ]  # fmt: skip
         print(f"1..{len(tests)}")
         for number, test in enumerate(tests, 1):
-            fault = ""
+            fault = skip = ""
             try:
                 test()
             except Wrong as wrong:
                 fault = str(wrong)
                 failed += 1
-            print(f"{'not ok' if fault else 'ok'} {number} {test.__doc__}")
+            except Skip as reason:
+                skip = f" # skip {reason}"
+            print(f"{'not ok' if fault else 'ok'} {number} {test.__doc__}{skip}")
             for line in fault.splitlines():
                 print(f"# {line}")
             sys.stdout.flush()
