@@ -618,6 +618,52 @@ static void test_key_change_is_told(void **state)
     assert_non_null(strstr(told, expected));
 }
 
+/* ---- others, while the token signs ---- */
+
+/* Another process: it appends, and signs too where it is asked to. */
+struct other_process {
+    struct kw_trail *trail;
+    bool signs;
+};
+
+static enum kw_status sign_slowly(void *context, const void *data, size_t len,
+                                  uint8_t signature[KW_SIGNATURE_MAX], size_t *ret_len,
+                                  struct kw_error *err)
+{
+    const struct other_process *other = context;
+    must_append(other->trail, 2);
+    if (other->signs)
+        must_checkpoint(other->trail, &signer);
+    return signer.signer.sign(signer.signer.context, data, len, signature, ret_len, err);
+}
+
+static void test_others_append_while_it_signs(void **state)
+{
+    (void)state;
+    struct kw_error err;
+    struct kw_trail *trail = must_open(0);
+    struct other_process other = {.trail = must_open(0)};
+    struct kw_note_signer slow = signer.signer;
+    slow.sign = sign_slowly;
+    slow.context = &other;
+    must_append(trail, 3);
+    assert_ok(kw_trail_checkpoint(trail, &slow, &err));
+    assert_int_equal(verify().records, 6);
+    assert_int_equal(verify().signed_records, 4);
+    other.signs = true;
+    assert_ok(kw_trail_checkpoint(trail, &slow, &err));
+    /* That of the other one has more records; ours is not needed. */
+    assert_int_equal(verify().records, 8);
+    assert_int_equal(verify().signed_records, 8);
+    assert_int_equal(verify().checkpoints, 2);
+    must_append(trail, 1);
+    must_checkpoint(trail, &signer);
+    assert_int_equal(verify().tamper, KW_GOOD);
+    assert_int_equal(verify().signed_records, 9);
+    kw_trail_free(other.trail);
+    kw_trail_free(trail);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_scratch, teardown_scratch)
@@ -640,6 +686,8 @@ int main(void)
         CASE(test_full_disk),
         cmocka_unit_test(test_dir),
         cmocka_unit_test_setup_teardown(test_key_change_is_told, setup_scratch, teardown_scratch),
+        cmocka_unit_test_setup_teardown(test_others_append_while_it_signs, setup_scratch,
+                                        teardown_scratch),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
