@@ -23,6 +23,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
+import tap  # noqa: E402
 import testtoken  # noqa: E402
 
 SECONDS = 60
@@ -479,13 +480,9 @@ def main():
                 test()
             except Wrong as wrong:
                 fault = str(wrong)
-                failed += 1
             except Skip as reason:
-                skip = f" # skip {reason}"
-            print(f"{'not ok' if fault else 'ok'} {number} {test.__doc__}{skip}")
-            for line in fault.splitlines():
-                print(f"# {line}")
-            sys.stdout.flush()
+                skip = str(reason)
+            failed += tap.result(f"{number} {test.__doc__}", fault, skip)
     sys.exit(1 if failed else 0)
 
 

@@ -23,6 +23,7 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
+import tap  # noqa: E402
 import testtoken  # noqa: E402
 
 SECONDS = 120
@@ -219,12 +220,8 @@ def main():
                     kills.round(shim, force)
             except Wrong as wrong:
                 fault = str(wrong)
-                failed += 1
             counted = ", ".join(f"{count} {what}" for what, count in kills.counts.items())
-            print(f"{'not ok' if fault else 'ok'} {number} {way}: {counted}")
-            for line in fault.splitlines():
-                print(f"# {line}")
-            sys.stdout.flush()
+            failed += tap.result(f"{number} {way}: {counted}", fault)
     sys.exit(1 if failed else 0)
 
 
