@@ -50,6 +50,7 @@ struct kw_keyring_options {
  * is done; where that can't be written, it is not done and its status is KW_AUDIT. */
 KW_API enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
                                       struct kw_keyring **ret_keyring, struct kw_error *err);
+/* Waits for records that are being forwarded, as long as [audit] forward-timeout allows. */
 KW_API void kw_keyring_free(struct kw_keyring *keyring);
 
 /* ---- a drop and its files ---- */

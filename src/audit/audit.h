@@ -169,10 +169,17 @@ enum kw_status kw_record_parse(const char *line, size_t len, struct cJSON **ret_
 /* One trail, open for appending. May be shared by threads, and several processes may have the same
  * one open. Not to be used in a child after fork: it would share the lock. */
 struct kw_trail;
+/* Where records go to besides, once they are on the disk; NULL: not there. */
+struct kw_forward_options {
+    const char *journald; /* the path of journald's socket */
+    const char *syslog;  /* HOST:PORT, an IPv6 address in brackets: RFC 5424 in RFC 6587 over TCP */
+    unsigned timeout_ms; /* how long kw_trail_end_forwarding may wait */
+};
 struct kw_trail_options {
     const char *dir;
     uint64_t rotate_bytes;    /* when a file is full; 0: 64 MiB */
     const struct kw_who *who; /* NULL: whoever runs this process */
+    struct kw_forward_options forward;
 };
 /* Makes the folder and those above it where they are missing. KW_AUDIT. */
 enum kw_status kw_trail_make_dir(const char *dir, struct kw_error *err);
@@ -188,8 +195,25 @@ void kw_trail_free(struct kw_trail *trail);
 #define KW_DEEDS_MAX 256
 enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
                                uint64_t *ret_seq, struct kw_error *err);
+/* Forwarding is done by threads of its own and never keeps an append waiting: what they can't keep
+ * up with is dropped. Says what was since this was last asked; the texts live as long as the trail.
+ * Returns how many receivers missed something. */
+#define KW_RECEIVERS_MAX 2
+#define KW_LOSS_WHY      256
+struct kw_loss {
+    const char *receiver, *address;
+    uint64_t count, first, last; /* records, and the numbers of the first and the last of them */
+    char why[KW_LOSS_WHY];       /* what stood in the way when the last one was dropped */
+};
+size_t kw_trail_losses(struct kw_trail *trail, struct kw_loss losses[KW_RECEIVERS_MAX]);
+/* One sentence: which records were not sent where, and why. */
+void kw_loss_sentence(const struct kw_loss *loss, char out[KW_MESSAGE_SIZE]);
+/* Waits, as long as the options say, until what was appended has arrived; what has not is dropped,
+ * and no later record is forwarded. */
+void kw_trail_end_forwarding(struct kw_trail *trail);
 /* Signs the tree of all records, unless that was done already; the newest checkpoint is checked
- * first, and that the records after it are those that were written. */
+ * first, and that the records after it are those that were written. Where another key signed
+ * before, a record that says so is appended first. */
 enum kw_status kw_trail_checkpoint(struct kw_trail *trail, const struct kw_note_signer *signer,
                                    struct kw_error *err);
 /* [audit] dir, or keyward/audit in the folder of the user's, or the system's, state. The caller
@@ -209,6 +233,7 @@ enum kw_tamper {
 };
 const char *kw_tamper_name(enum kw_tamper tamper);
 
+#define KW_FINGERPRINT_SIZE (2 * KW_SHA256_SIZE + 1)
 struct kw_verdict {
     enum kw_tamper tamper;
     uint64_t first, last;
@@ -218,6 +243,12 @@ struct kw_verdict {
     uint64_t checkpoints;          /* how many were checked */
     uint64_t torn_bytes;           /* of a last line that was never finished */
     bool own_key;                  /* the keys were the folder's own, which proves little */
+    /* Of the key that signed the last good checkpoint, the SHA-256 of its SubjectPublicKeyInfo in
+     * hex, or "". */
+    char key[KW_FINGERPRINT_SIZE];
+    uint64_t key_changes;   /* how often that was another one than before */
+    uint64_t untold;        /* how many of these no record tells of */
+    struct kw_range change; /* between checkpoints of so many records: the first of those */
 };
 struct kw_verify_options {
     struct kw_public_key *const *keys; /* none: those in the folder */

@@ -6,9 +6,9 @@
 
 #include "audit/internal.h"
 
-/* RFC 5424 section 6.2.1: facility 13 is the audit log; 6 is informational, 4 a warning. */
-#define PRIORITY_GOOD (13 * 8 + 6)
-#define PRIORITY_BAD  (13 * 8 + 4)
+/* RFC 5424 section 6.2.1: 6 is informational, 4 a warning. */
+#define SEVERITY_GOOD 6
+#define SEVERITY_BAD  4
 #define HOSTNAME_MAX  255
 #define PROCID_MAX    128
 #define MSGID_MAX     32
@@ -35,6 +35,11 @@ static bool is_bad(const cJSON *record)
 {
     const char *status = text_at(record, NULL, "status");
     return status && strcmp(status, kw_status_name(KW_OK)) != 0;
+}
+
+int kw_record_severity(const cJSON *record)
+{
+    return is_bad(record) ? SEVERITY_BAD : SEVERITY_GOOD;
 }
 
 /* ---- syslog, RFC 5424 ---- */
@@ -64,7 +69,7 @@ enum kw_status kw_record_syslog(const char *line, size_t len, struct kw_buffer *
     if (number_at(record, "who", "pid", &number))
         (void)snprintf(pid, sizeof(pid), "%llu", (unsigned long long)number);
     if (!(status = kw_buffer_printf(&out, err, "<%d>1 ",
-                                    is_bad(record) ? PRIORITY_BAD : PRIORITY_GOOD)) &&
+                                    KW_SYSLOG_FACILITY * 8 + kw_record_severity(record))) &&
         !(status = add_word(&out, text_at(record, NULL, "time"), HOSTNAME_MAX, err)) &&
         !(status = add_word(&out, text_at(record, "who", "host"), HOSTNAME_MAX, err)) &&
         !(status = kw_buffer_printf(&out, err, "keyward ")) &&

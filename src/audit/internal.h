@@ -18,6 +18,8 @@
 #define KW_LOCK_FILE     "lock"
 #define KW_TRAIL_BEGIN   "trail.begin"
 #define KW_TRAIL_REPAIR  "trail.repair"
+#define KW_TRAIL_FORWARD "audit.forward"
+#define KW_TRAIL_KEY     "audit.key"
 
 /* What other floors' failures are here: the trail can't be read or written. */
 enum kw_status kw_audit_error(struct kw_error *err, enum kw_status status);
@@ -28,6 +30,7 @@ bool kw_parse_number(const char *text, size_t len, uint64_t *ret_number);
 
 struct kw_stamp {
     uint64_t seq;
+    bool unnumbered; /* it is on no trail */
     const struct kw_who *who;
     const char *trail; /* the folder's id; in record 0 only */
 };
@@ -36,6 +39,10 @@ enum kw_status kw_record_write(const struct kw_stamp *stamp, const struct kw_dee
                                struct kw_buffer *out, struct kw_error *err);
 /* The folder's id that record 0 holds. False if it is no such record. */
 bool kw_record_trail(const char *line, size_t len, char out[2 * KW_TRAIL_ID_SIZE + 1]);
+
+/* RFC 5424 section 6.2.1: the audit log. */
+#define KW_SYSLOG_FACILITY 13
+int kw_record_severity(const struct cJSON *record);
 
 /* ---- the folder and what is in it: files.c ---- */
 
@@ -128,15 +135,23 @@ struct kw_key_list {
 enum kw_status kw_folder_keys(struct kw_crypto *crypto, const struct kw_folder *folder,
                               struct kw_key_list *ret_keys, struct kw_error *err);
 void kw_key_list_cleanup(struct kw_key_list *keys);
+/* The SHA-256 of its SubjectPublicKeyInfo, in hex. */
+enum kw_status kw_key_fingerprint(struct kw_crypto *crypto, const struct kw_public_key *key,
+                                  char out[KW_FINGERPRINT_SIZE], struct kw_error *err);
+/* The fingerprint of key.pem, "" where there is none. */
+enum kw_status kw_folder_key_fingerprint(struct kw_crypto *crypto, const struct kw_folder *folder,
+                                         char out[KW_FINGERPRINT_SIZE], struct kw_error *err);
 /* Makes the signer's key the folder's; the one before keeps a name of its own. */
 enum kw_status kw_folder_keep_key(struct kw_crypto *crypto, const struct kw_folder *folder,
                                   const struct kw_note_signer *signer, struct kw_error *err);
 
-/* The checkpoint of that size, whose signature is checked with `keys`. */
+/* The checkpoint of that size, whose signature is checked with `keys`; *ret_key and *ret_note may
+ * be NULL. */
 enum kw_status kw_folder_checkpoint(struct kw_crypto *crypto, const struct kw_folder *folder,
                                     uint64_t size, struct kw_public_key *const *keys,
                                     size_t key_count, struct kw_checkpoint *ret_checkpoint,
-                                    struct kw_buffer *ret_note, struct kw_error *err);
+                                    size_t *ret_key, struct kw_buffer *ret_note,
+                                    struct kw_error *err);
 
 /* Where the trail ends, and its tree. */
 struct kw_replay {
@@ -178,6 +193,9 @@ struct kw_trail {
     struct kw_frontier frontier; /* of all records up to file.end */
     char id[2 * KW_TRAIL_ID_SIZE + 1];
     struct kw_who who;
+    struct kw_forwarder *forwarders[KW_RECEIVERS_MAX];
+    size_t forwarder_count;
+    unsigned forward_timeout_ms;
 };
 
 /* Takes the mutex and the lock. */
@@ -190,6 +208,9 @@ enum kw_status kw_trail_use_file(struct kw_trail *trail, uint64_t first, uint64_
                                  struct kw_error *err);
 /* Begins a new file for the next record; the folder is on the disk when it returns. */
 enum kw_status kw_trail_new_file(struct kw_trail *trail, struct kw_error *err);
+/* kw_trail_append, with the lock held. */
+enum kw_status kw_trail_append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
+                                      size_t count, uint64_t *ret_seq, struct kw_error *err);
 /* The newest checkpoint, if there is one: its signature is checked with the keys of the folder and
  * with `more` (which may be NULL). */
 enum kw_status kw_newest_checkpoint(struct kw_crypto *crypto, const struct kw_folder *folder,

@@ -155,7 +155,7 @@ static enum kw_status find_checkpoint(struct kw_crypto *crypto, const char *dir,
         status = kw_folder_checkpoint(crypto, &folder, sizes.items[sizes.count - 1],
                                       options->key_count ? options->keys : own.items,
                                       options->key_count ? options->key_count : own.count,
-                                      ret_checkpoint, ret_note, err);
+                                      ret_checkpoint, NULL, ret_note, err);
     kw_key_list_cleanup(&own);
     kw_numbers_cleanup(&sizes);
     kw_folder_close(&folder);

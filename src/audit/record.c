@@ -90,7 +90,7 @@ static enum kw_status add_head(struct kw_buffer *out, const struct kw_stamp *sta
         {"op", deed->op, SHORT_MAX_SHOWN},
         {"trail", stamp->trail, SHORT_MAX_SHOWN},
     };
-    enum kw_status status = add_number(out, "seq", stamp->seq, err);
+    enum kw_status status = stamp->unnumbered ? KW_OK : add_number(out, "seq", stamp->seq, err);
     return status ? status : add_texts(out, rows, KW_COUNT(rows), err);
 }
 

@@ -69,20 +69,27 @@ void kw_key_list_cleanup(struct kw_key_list *keys)
         kw_public_key_free(keys->items[--keys->count]);
 }
 
+enum kw_status kw_key_fingerprint(struct kw_crypto *crypto, const struct kw_public_key *key,
+                                  char out[KW_FINGERPRINT_SIZE], struct kw_error *err)
+{
+    uint8_t hash[KW_SHA256_SIZE];
+    size_t len = 0;
+    const uint8_t *spki = kw_public_key_spki(key, &len);
+    enum kw_status status = kw_sha256(crypto, spki, len, hash, err);
+    if (!status)
+        kw_hex_encode(hash, sizeof(hash), out);
+    return status;
+}
+
 /* The name that a key keeps when another one takes its place. */
 static enum kw_status old_key_name(struct kw_crypto *crypto, const struct kw_public_key *key,
                                    char out[KW_TRAIL_NAME], struct kw_error *err)
 {
-    uint8_t hash[KW_SHA256_SIZE];
-    char hex[17];
-    size_t len = 0;
-    const uint8_t *spki = kw_public_key_spki(key, &len);
-    enum kw_status status = kw_sha256(crypto, spki, len, hash, err);
-    if (status)
-        return status;
-    kw_hex_encode(hash, sizeof(hex) / 2, hex);
-    (void)snprintf(out, KW_TRAIL_NAME, "key-%s.pem", hex);
-    return KW_OK;
+    char fingerprint[KW_FINGERPRINT_SIZE];
+    enum kw_status status = kw_key_fingerprint(crypto, key, fingerprint, err);
+    if (!status)
+        (void)snprintf(out, KW_TRAIL_NAME, "key-%.16s.pem", fingerprint);
+    return status;
 }
 
 static bool same_key(const struct kw_public_key *a, const struct kw_public_key *b)
@@ -93,15 +100,35 @@ static bool same_key(const struct kw_public_key *a, const struct kw_public_key *
     return a_len == b_len && memcmp(a_spki, b_spki, a_len) == 0;
 }
 
+/* Adds key.pem, if it is there. */
+static enum kw_status add_current(struct kw_crypto *crypto, const struct kw_folder *folder,
+                                  struct kw_key_list *keys, struct kw_error *err)
+{
+    if (faccessat(folder->fd, KW_KEY_FILE, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+        return KW_OK;
+    return add_key(crypto, folder, KW_KEY_FILE, keys, err);
+}
+
+enum kw_status kw_folder_key_fingerprint(struct kw_crypto *crypto, const struct kw_folder *folder,
+                                         char out[KW_FINGERPRINT_SIZE], struct kw_error *err)
+{
+    struct kw_key_list current = {.count = 0};
+    enum kw_status status = add_current(crypto, folder, &current, err);
+    if (!status && current.count == 0)
+        out[0] = '\0';
+    else if (!status)
+        status = kw_key_fingerprint(crypto, current.items[0], out, err);
+    kw_key_list_cleanup(&current);
+    return status;
+}
+
 static enum kw_status replace_key(struct kw_crypto *crypto, const struct kw_folder *folder,
                                   const struct kw_public_key *new_key,
                                   const struct kw_note_signer *signer, struct kw_error *err)
 {
     struct kw_key_list old = {.count = 0};
     char name[KW_TRAIL_NAME];
-    enum kw_status status = KW_OK;
-    if (faccessat(folder->fd, KW_KEY_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
-        status = add_key(crypto, folder, KW_KEY_FILE, &old, err);
+    enum kw_status status = add_current(crypto, folder, &old, err);
     bool same = !status && old.count > 0 && same_key(old.items[0], new_key);
     if (!status && old.count > 0 && !same &&
         !(status = old_key_name(crypto, old.items[0], name, err)) &&
@@ -131,7 +158,8 @@ enum kw_status kw_folder_keep_key(struct kw_crypto *crypto, const struct kw_fold
 enum kw_status kw_folder_checkpoint(struct kw_crypto *crypto, const struct kw_folder *folder,
                                     uint64_t size, struct kw_public_key *const *keys,
                                     size_t key_count, struct kw_checkpoint *ret_checkpoint,
-                                    struct kw_buffer *ret_note, struct kw_error *err)
+                                    size_t *ret_key, struct kw_buffer *ret_note,
+                                    struct kw_error *err)
 {
     char name[KW_TRAIL_NAME];
     struct kw_buffer note = KW_BUFFER_INIT(0);
@@ -140,7 +168,7 @@ enum kw_status kw_folder_checkpoint(struct kw_crypto *crypto, const struct kw_fo
     enum kw_status status = kw_folder_read(folder, name, KW_NOTE_MAX, &note, err);
     if (!status)
         status = kw_checkpoint_verify(crypto, (const char *)note.data, note.len, keys, key_count,
-                                      name, &checkpoint, NULL, err);
+                                      name, &checkpoint, ret_key, err);
     if (!status && checkpoint.size != size)
         status = kw_fail(err, KW_AUDIT,
                          "%s is the checkpoint of another number of records: it was "

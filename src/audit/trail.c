@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audit/forward.h"
 #include "audit/internal.h"
 
 #define FOLDER_MODE   0750
@@ -100,6 +101,18 @@ static enum kw_status add_leaves(struct kw_trail *trail, const struct kw_buffer 
     return status;
 }
 
+/* Brings the lines to the disk, and only then further. */
+static enum kw_status commit(struct kw_trail *trail, const struct kw_buffer *lines,
+                             struct kw_error *err)
+{
+    enum kw_status status = write_lines(trail, lines, err);
+    if (!status)
+        status = add_leaves(trail, lines, err);
+    for (size_t i = 0; i < trail->forwarder_count && !status; i++)
+        kw_forward(trail->forwarders[i], lines);
+    return status;
+}
+
 static enum kw_status add_record(struct kw_trail *trail, const struct kw_deed *deed,
                                  const char *trail_id, uint64_t *seq, struct kw_buffer *lines,
                                  struct kw_error *err)
@@ -131,8 +144,8 @@ static enum kw_status make_lines(struct kw_trail *trail, const struct kw_deed *d
     return status;
 }
 
-static enum kw_status append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
-                                    size_t count, uint64_t *ret_seq, struct kw_error *err)
+enum kw_status kw_trail_append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
+                                      size_t count, uint64_t *ret_seq, struct kw_error *err)
 {
     struct kw_buffer lines = KW_BUFFER_INIT(LINES_MAX);
     uint64_t first = 0;
@@ -144,9 +157,8 @@ static enum kw_status append_locked(struct kw_trail *trail, const struct kw_deed
     if (!status && trail->file.end > 0 && trail->file.torn == 0 &&
         trail->file.end + lines.len > trail->rotate_bytes)
         status = kw_trail_new_file(trail, err);
-    if (!status && !(status = reserve(trail, lines.len, intent, err)) &&
-        !(status = write_lines(trail, &lines, err)))
-        status = add_leaves(trail, &lines, err);
+    if (!status && !(status = reserve(trail, lines.len, intent, err)))
+        status = commit(trail, &lines, err);
     kw_buffer_cleanup(&lines);
     if (!status && ret_seq)
         *ret_seq = first;
@@ -161,7 +173,7 @@ enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *dee
     enum kw_status status = kw_trail_lock(trail, err);
     if (status)
         return status;
-    status = append_locked(trail, deeds, count, ret_seq, err);
+    status = kw_trail_append_locked(trail, deeds, count, ret_seq, err);
     kw_trail_unlock(trail);
     return status;
 }
@@ -212,9 +224,8 @@ static enum kw_status begin(struct kw_trail *trail, struct kw_error *err)
     if (trail->file.fd < 0)
         status = kw_trail_new_file(trail, err);
     if (!status && !(status = add_record(trail, &deed, trail->id, &seq, &lines, err)) &&
-        !(status = reserve(trail, lines.len, true, err)) &&
-        !(status = write_lines(trail, &lines, err)))
-        status = add_leaves(trail, &lines, err);
+        !(status = reserve(trail, lines.len, true, err)))
+        status = commit(trail, &lines, err);
     trail->file.torn = 0;
     kw_buffer_cleanup(&lines);
     return status;
@@ -275,6 +286,61 @@ static enum kw_status open_trail(struct kw_trail *trail, struct kw_error *err)
     return status;
 }
 
+/* ---- forwarding ---- */
+
+static enum kw_status add_forwarders(struct kw_trail *trail,
+                                     const struct kw_forward_options *options, struct kw_error *err)
+{
+    const struct {
+        const struct kw_receiver_kind *kind;
+        const char *address;
+    } receivers[KW_RECEIVERS_MAX] = {{&kw_journald, options->journald},
+                                     {&kw_syslog, options->syslog}};
+    enum kw_status status = KW_OK;
+    trail->forward_timeout_ms = options->timeout_ms;
+    for (size_t i = 0; i < KW_COUNT(receivers) && !status; i++) {
+        if (!receivers[i].address)
+            continue;
+        status = kw_forwarder_new(receivers[i].kind, receivers[i].address, &trail->who,
+                                  &trail->forwarders[trail->forwarder_count], err);
+        trail->forwarder_count += status == KW_OK;
+    }
+    return status;
+}
+
+size_t kw_trail_losses(struct kw_trail *trail, struct kw_loss losses[KW_RECEIVERS_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < trail->forwarder_count; i++) {
+        kw_forwarder_take_loss(trail->forwarders[i], &losses[count]);
+        count += losses[count].count > 0;
+    }
+    return count;
+}
+
+void kw_loss_sentence(const struct kw_loss *loss, char out[KW_MESSAGE_SIZE])
+{
+    const char *where = loss->last - loss->first + 1 == loss->count ? "" : "between ";
+    unsigned long long first = loss->first, last = loss->last;
+    if (loss->count == 1)
+        (void)snprintf(out, KW_MESSAGE_SIZE, "record %llu was not sent to %s %s: %s", first,
+                       loss->receiver, loss->address, loss->why);
+    else
+        (void)snprintf(out, KW_MESSAGE_SIZE,
+                       "%llu records, %s%llu %s %llu, were not sent to %s %s: %s",
+                       (unsigned long long)loss->count, where, first, *where ? "and" : "to", last,
+                       loss->receiver, loss->address, loss->why);
+}
+
+void kw_trail_end_forwarding(struct kw_trail *trail)
+{
+    uint64_t deadline = kw_now_ms() + trail->forward_timeout_ms;
+    for (size_t i = 0; i < trail->forwarder_count; i++)
+        kw_forwarder_end_at(trail->forwarders[i], deadline);
+    for (size_t i = 0; i < trail->forwarder_count; i++)
+        kw_forwarder_wait(trail->forwarders[i]);
+}
+
 enum kw_status kw_trail_open(struct kw_crypto *crypto, const struct kw_trail_options *options,
                              struct kw_trail **ret_trail, struct kw_error *err)
 {
@@ -293,7 +359,11 @@ enum kw_status kw_trail_open(struct kw_crypto *crypto, const struct kw_trail_opt
         return kw_fail_memory(err);
     }
     trail->dir = strdup(options->dir);
-    enum kw_status status = trail->dir ? open_trail(trail, err) : kw_fail_memory(err);
+    enum kw_status status = trail->dir ? KW_OK : kw_fail_memory(err);
+    if (!status)
+        status = add_forwarders(trail, &options->forward, err);
+    if (!status)
+        status = open_trail(trail, err);
     if (status)
         kw_trail_free(trail);
     else
@@ -305,6 +375,9 @@ void kw_trail_free(struct kw_trail *trail)
 {
     if (!trail)
         return;
+    kw_trail_end_forwarding(trail);
+    for (size_t i = 0; i < trail->forwarder_count; i++)
+        kw_forwarder_free(trail->forwarders[i]);
     kw_close(&trail->file.fd);
     kw_close(&trail->lock);
     kw_folder_close(&trail->folder);

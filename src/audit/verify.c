@@ -1,4 +1,5 @@
 /* verify: reads a whole trail and says what is wrong with it, if anything is. */
+#include <cjson/cJSON.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct verifier {
     bool has_since;
     bool since_differs;
     struct kw_checkpoint since;
+    char told_key[KW_FINGERPRINT_SIZE]; /* of the newest record that tells of another one */
     struct kw_verdict verdict;
 };
 
@@ -183,13 +185,13 @@ static bool is_this_trail(const struct verifier *verifier, const struct kw_check
 
 /* *ret_good is false once a fault was found. */
 static enum kw_status read_checkpoint(struct verifier *verifier, uint64_t size,
-                                      struct kw_checkpoint *ret_checkpoint, bool *ret_good,
-                                      struct kw_error *err)
+                                      struct kw_checkpoint *ret_checkpoint, size_t *ret_key,
+                                      bool *ret_good, struct kw_error *err)
 {
     struct kw_error fault;
     enum kw_status status =
         kw_folder_checkpoint(verifier->crypto, &verifier->folder, size, verifier->keys,
-                             verifier->key_count, ret_checkpoint, NULL, &fault);
+                             verifier->key_count, ret_checkpoint, ret_key, NULL, &fault);
     *ret_good = false;
     if (status == KW_NO_MEMORY || status == KW_FAULT)
         return kw_fail(err, status, "%s", fault.message);
@@ -205,17 +207,54 @@ static enum kw_status read_checkpoint(struct verifier *verifier, uint64_t size,
     return KW_OK;
 }
 
+/* ---- the key that signs ---- */
+
+/* Only what kw_trail_checkpoint writes counts; what is in other members can't look like it, as
+ * their quotes are escaped. */
+static void note_told_key(struct verifier *verifier, const char *line, size_t len)
+{
+    static const char op[] = "\"op\":\"" KW_TRAIL_KEY "\"";
+    cJSON *record = NULL;
+    if (!memmem(line, len, op, sizeof(op) - 1) || kw_record_parse(line, len, &record, NULL))
+        return;
+    const char *detail = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(record, "detail"));
+    const char *last = detail ? strrchr(detail, ' ') : NULL;
+    if (last)
+        (void)snprintf(verifier->told_key, sizeof(verifier->told_key), "%s", last + 1);
+    cJSON_Delete(record);
+}
+
+static enum kw_status note_key(struct verifier *verifier, size_t index, struct kw_error *err)
+{
+    struct kw_verdict *verdict = &verifier->verdict;
+    char key[KW_FINGERPRINT_SIZE];
+    enum kw_status status = kw_key_fingerprint(verifier->crypto, verifier->keys[index], key, err);
+    if (status)
+        return status;
+    bool changed = verdict->key[0] && strcmp(verdict->key, key) != 0;
+    bool told = strcmp(verifier->told_key, key) == 0;
+    verdict->key_changes += changed;
+    if (changed && !told && verdict->untold++ == 0)
+        verdict->change = (struct kw_range){verifier->good.size, verifier->frontier.size};
+    memcpy(verdict->key, key, sizeof(key));
+    verifier->told_key[0] = '\0';
+    return KW_OK;
+}
+
 static enum kw_status check_size(struct verifier *verifier, const struct kw_hash *root,
                                  struct kw_error *err)
 {
     struct kw_checkpoint checkpoint;
     bool good = false;
+    size_t key = 0;
     enum kw_status status =
-        read_checkpoint(verifier, verifier->frontier.size, &checkpoint, &good, err);
+        read_checkpoint(verifier, verifier->frontier.size, &checkpoint, &key, &good, err);
     if (status || !good)
         return status;
     if (!kw_hash_equal(root, &checkpoint.root))
         return name_edited(verifier, &checkpoint, err);
+    if ((status = note_key(verifier, key, err)))
+        return status;
     verifier->good = verifier->frontier;
     verifier->verdict.signed_records = verifier->frontier.size;
     verifier->verdict.checkpoints++;
@@ -260,6 +299,7 @@ static enum kw_status take_record(struct verifier *verifier, struct kw_reader *r
              reader->name, (ull)seq);
         return KW_OK;
     }
+    note_told_key(verifier, line->text, line->len);
     enum kw_status status = kw_leaf_hash(verifier->digest, line->text, line->len, &leaf, err);
     if (!status)
         status = kw_frontier_add(verifier->digest, &verifier->frontier, &leaf, err);
@@ -297,7 +337,7 @@ static enum kw_status check_end(struct verifier *verifier, struct kw_error *err)
     for (; verifier->next_size < verifier->sizes.count; verifier->next_size++) {
         bool good = false;
         enum kw_status status = read_checkpoint(
-            verifier, verifier->sizes.items[verifier->next_size], &checkpoint, &good, err);
+            verifier, verifier->sizes.items[verifier->next_size], &checkpoint, NULL, &good, err);
         if (status || !good)
             return status;
     }

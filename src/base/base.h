@@ -286,7 +286,11 @@ struct kw_config {
         enum kw_tristate enabled;
         char *dir;       /* absolute path of the trail's folder */
         long rotate_mib; /* when a file is full */
-    } audit;             /* [audit] */
+        long checkpoint_interval_s;
+        char *journald; /* absolute path of a socket that records are forwarded to */
+        char *syslog;   /* HOST:PORT that they are forwarded to */
+        long forward_timeout_ms;
+    } audit; /* [audit] */
     struct {
         enum kw_tristate fips;
     } crypto; /* [crypto] */

@@ -10,7 +10,17 @@
 #define NAME_BYTES 127
 
 enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_KEYS, IN_RUN, IN_AUDIT, IN_CRYPTO, IN_SANDBOX };
-enum type { AS_TEXT, AS_URI, AS_PATH, AS_PATHS, AS_PIN_SOURCE, AS_CHOICE, AS_NUMBER, AS_YES_NO };
+enum type {
+    AS_TEXT,
+    AS_URI,
+    AS_PATH,
+    AS_PATHS,
+    AS_PIN_SOURCE,
+    AS_HOST_PORT,
+    AS_CHOICE,
+    AS_NUMBER,
+    AS_YES_NO
+};
 
 struct setting {
     enum section section;
@@ -62,6 +72,15 @@ static const struct setting settings[] = {
     {IN_AUDIT, "dir", AS_PATH, offsetof(struct kw_config, audit.dir), "an absolute path", 0, 0},
     {IN_AUDIT, "rotate-mib", AS_NUMBER, offsetof(struct kw_config, audit.rotate_mib),
      "a number from 1 to 1024", 1, 1024},
+    {IN_AUDIT, "checkpoint-interval", AS_NUMBER,
+     offsetof(struct kw_config, audit.checkpoint_interval_s), "a number of seconds from 1 to 86400",
+     1, 86400},
+    {IN_AUDIT, "journald", AS_PATH, offsetof(struct kw_config, audit.journald), "an absolute path",
+     0, 0},
+    {IN_AUDIT, "syslog", AS_HOST_PORT, offsetof(struct kw_config, audit.syslog),
+     "HOST:PORT, with an IPv6 address in brackets", 0, 0},
+    {IN_AUDIT, "forward-timeout", AS_NUMBER, offsetof(struct kw_config, audit.forward_timeout_ms),
+     "a number of milliseconds from 1 to 60000", 1, 60000},
     {IN_CRYPTO, "fips", AS_YES_NO, offsetof(struct kw_config, crypto.fips), EXPECTS_YES_NO, 0, 0},
     {IN_SANDBOX, "enabled", AS_YES_NO, offsetof(struct kw_config, sandbox.enabled), EXPECTS_YES_NO,
      0, 0},
@@ -131,6 +150,32 @@ static bool is_pin_source(struct kw_slice value)
     return kw_slice_is(value, "prompt");
 }
 
+/* The longest name of a host, and of its parts: RFC 1035 section 2.3.4. */
+#define HOST_BYTES 253
+
+/* A name, an IPv4 address, or an IPv6 address in brackets; then a port that is not 0. */
+static bool is_host_port(struct kw_slice value)
+{
+    const char *colon = memrchr(value.data, ':', value.len);
+    if (!colon)
+        return false;
+    size_t host_len = (size_t)(colon - value.data);
+    size_t port_len = value.len - host_len - 1;
+    unsigned long port = 0;
+    for (size_t i = 1; i <= port_len && i <= 5; i++)
+        port = colon[i] >= '0' && colon[i] <= '9' ? port * 10 + (unsigned long)(colon[i] - '0')
+                                                  : UINT16_MAX + 1UL;
+    bool brackets = host_len > 2 && value.data[0] == '[' && colon[-1] == ']';
+    bool inner_colon = memchr(value.data, ':', host_len) != NULL;
+    if (!brackets && memchr(value.data, '[', host_len))
+        return false;
+    for (size_t i = 0; i < host_len; i++)
+        if (value.data[i] <= ' ' || value.data[i] >= 0x7F)
+            return false;
+    return host_len > 0 && host_len <= HOST_BYTES && brackets == inner_colon && port_len > 0 &&
+           port_len <= 5 && port > 0 && port <= UINT16_MAX;
+}
+
 static bool is_one_of(struct kw_slice value, const char *choices)
 {
     for (;;) {
@@ -183,6 +228,8 @@ static bool is_text_of(struct kw_slice value, const struct setting *setting)
         return is_paths(value);
     case AS_PIN_SOURCE:
         return is_pin_source(value);
+    case AS_HOST_PORT:
+        return is_host_port(value);
     case AS_CHOICE:
         return is_one_of(value, setting->expects);
     case AS_TEXT:
@@ -425,5 +472,7 @@ void kw_config_cleanup(struct kw_config *config)
     free(config->sandbox.read);
     free(config->sandbox.write);
     free(config->sandbox.network);
+    free(config->audit.journald);
+    free(config->audit.syslog);
     *config = (struct kw_config){.tokens = NULL};
 }

@@ -15,6 +15,11 @@ static void print_text(const struct audit *audit, const struct kw_verdict *verdi
     printf("%s: %llu records, %llu of them signed, as %llu checkpoints say\n",
            show(audit->dir, shown), (unsigned long long)verdict->records,
            (unsigned long long)verdict->signed_records, (unsigned long long)verdict->checkpoints);
+    if (verdict->key[0])
+        printf("signed by the key %s\n", verdict->key);
+    if (verdict->key_changes > 0)
+        printf("the key that signs changed so often: %llu\n",
+               (unsigned long long)verdict->key_changes);
     if (rest > 0)
         printf("the last %llu are not signed yet\n", (unsigned long long)rest);
     if (verdict->torn_bytes > 0)
@@ -39,6 +44,9 @@ static cJSON *make_json(const struct audit *audit, const struct kw_verdict *verd
     (void)cJSON_AddNumberToObject(json, "checkpoints", (double)verdict->checkpoints);
     (void)cJSON_AddNumberToObject(json, "torn_bytes", (double)verdict->torn_bytes);
     (void)cJSON_AddBoolToObject(json, "own_key", verdict->own_key);
+    json_text(json, "key", verdict->key);
+    (void)cJSON_AddNumberToObject(json, "key_changes", (double)verdict->key_changes);
+    (void)cJSON_AddNumberToObject(json, "untold_key_changes", (double)verdict->untold);
     return json;
 }
 
@@ -49,6 +57,14 @@ static void warn(const struct kw_verdict *verdict, const struct arguments *argum
         kw_strings_warn(&warnings,
                         "the checkpoints were checked with the key that lies beside them, which "
                         "proves little; give the key from a safer place with --key");
+    if (verdict->untold > 0)
+        kw_strings_warn(&warnings,
+                        "the key that signs became another one between the checkpoints of %llu and "
+                        "%llu records, and no record says so (%llu such changes in all); make sure "
+                        "that it was changed by you",
+                        (unsigned long long)verdict->change.first,
+                        (unsigned long long)verdict->change.end,
+                        (unsigned long long)verdict->untold);
     print_warnings(&warnings, arguments);
     kw_strings_cleanup(&warnings);
 }

@@ -23,7 +23,7 @@ int run_cat(const struct arguments *arguments, char **argv)
     if (!status)
         status = kw_cat(keyring, drop, arguments->operands[1], &options, STDOUT_FILENO,
                         "standard output", &warnings, &err);
-    seal_trail(keyring);
+    kw_keyring_close_trail(keyring);
     print_warnings(&warnings, arguments);
     print_keyring_warnings(keyring, arguments);
     kw_strings_cleanup(&warnings);

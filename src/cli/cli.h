@@ -233,8 +233,9 @@ enum kw_status open_keyring_beside(const struct arguments *arguments, char **arg
  */
 bool names_a_module(const char *uri);
 
-/* Signs what the keyring (which may be NULL) put on the audit trail; a failure is a warning. */
-void seal_trail(struct kw_keyring *keyring);
+/* Ends the keyring's audit trail (NULL has none), and prints what it warned of then: a run has
+ * ended before, and can't tell. */
+void close_trail(struct kw_keyring *keyring, const struct arguments *arguments);
 /* What most subcommands do: opens the keyring, calls `work`, prints warnings and what failed (as a
  * document of `schema` too where --json asks for it), and returns the exit code. */
 typedef enum kw_status (*keyring_fn)(struct kw_keyring *keyring, const struct arguments *arguments,

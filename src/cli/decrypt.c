@@ -168,6 +168,7 @@ int run_decrypt(const struct arguments *arguments, char **argv)
     int exit_code = status ? fail_with(arguments, SCHEMA, &err) : decrypt(run, arguments, &view);
     kw_run_free(run);
     kw_outdir_free(outdir);
+    close_trail(keyring, arguments);
     kw_keyring_free(keyring);
     return exit_code;
 }

@@ -213,7 +213,7 @@ static int with_both(const struct arguments *arguments, char **argv,
         status = do_it(&work, &err);
     hide_pins(argv);
     int exit_code = status ? fail_with(arguments, KEYS_SCHEMA, &err) : 0;
-    seal_trail(work.keyring);
+    kw_keyring_close_trail(work.keyring);
     print_keyring_warnings(work.keyring, arguments);
     print_keyring_warnings(work.other, arguments);
     kw_keyring_free(work.other);

@@ -75,12 +75,16 @@ enum kw_status open_keyring(const struct arguments *arguments, char **argv,
     return open_keyring_beside(arguments, argv, NULL, ret_keyring, err);
 }
 
-void seal_trail(struct kw_keyring *keyring)
+void close_trail(struct kw_keyring *keyring, const struct arguments *arguments)
 {
-    struct kw_error err;
-    if (keyring && kw_keyring_seal_trail(keyring, false, &err) != KW_OK)
-        (void)fprintf(stderr, "keyward: warning: the audit trail could not be signed: %s\n",
-                      err.message);
+    struct kw_strings warnings = KW_STRINGS_INIT(8);
+    if (!keyring)
+        return;
+    size_t told = kw_keyring_copy_warnings(keyring, 0, NULL);
+    kw_keyring_close_trail(keyring);
+    (void)kw_keyring_copy_warnings(keyring, told, &warnings);
+    print_warnings(&warnings, arguments);
+    kw_strings_cleanup(&warnings);
 }
 
 int with_keyring(const struct arguments *arguments, char **argv, const char *schema,
@@ -92,7 +96,7 @@ int with_keyring(const struct arguments *arguments, char **argv, const char *sch
     if (!status)
         status = work(keyring, arguments, &err);
     int exit_code = status ? fail_with(arguments, schema, &err) : 0;
-    seal_trail(keyring);
+    kw_keyring_close_trail(keyring);
     print_keyring_warnings(keyring, arguments);
     kw_keyring_free(keyring);
     return exit_code;

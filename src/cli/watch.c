@@ -211,7 +211,7 @@ static enum kw_status watch(struct view *view, char **argv, struct kw_error *err
         !(status = open_keyring(view->arguments, argv, &view->keyring, err)))
         status = kw_watch_run(watch, view->keyring, err);
     manager_end(&view->manager);
-    seal_trail(view->keyring);
+    close_trail(view->keyring, view->arguments);
     kw_keyring_free(view->keyring);
     kw_watch_free(watch);
     return status;

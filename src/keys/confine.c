@@ -37,6 +37,16 @@ static enum kw_status allow_catalogue(const struct kw_keyring *keyring, bool act
     return status;
 }
 
+/* Records are forwarded by connections that are made while it is confined. */
+static void allow_forwarding(const struct kw_keyring *keyring, struct kw_confinement *confinement)
+{
+    enum kw_network network = keyring->config.audit.syslog     ? KW_NETWORK_TCP
+                              : keyring->config.audit.journald ? KW_NETWORK_UNIX
+                                                               : KW_NETWORK_NONE;
+    if (keyring->config.audit.enabled != KW_NO && network > confinement->network)
+        confinement->network = network;
+}
+
 enum kw_status kw_pin_allow(const char *source, struct kw_confinement *confinement,
                             struct kw_error *err)
 {
@@ -62,6 +72,7 @@ enum kw_status kw_keyring_allow(struct kw_keyring *keyring, bool acts,
         (status = allow_catalogue(keyring, acts, confinement, err)) ||
         (status = kw_pin_allow(choice->pin_source, confinement, err)))
         return status;
+    allow_forwarding(keyring, confinement);
     kw_who_am_i(&keyring->who);
     keyring->knows_who = true;
     return choice->module ? kw_module_allow(choice->module, choice->init_args, confinement, err)

@@ -46,6 +46,7 @@ struct kw_keyring {
     struct kw_trail *trail; /* opened when it is first needed */
     bool trail_grew;        /* since it was signed */
     const char *unconfined; /* why; NULL: it is confined, or that is on the trail already */
+    uint64_t tended_ms;     /* when it was last signed, or that was tried */
     struct kw_token *token;
     struct kw_token_key *keys;
     size_t key_count;
@@ -99,6 +100,9 @@ enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, cons
  * NULL. Returns `status`, or KW_AUDIT where the act was done and that can't be written. */
 enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
                           const struct kw_token_key *made, struct kw_error *err);
+
+/* Waits for what is forwarded, and puts on the trail what was dropped. */
+void kw_end_forwarding(struct kw_keyring *keyring);
 
 /* ---- records: record.c, jws.c, signer.c, records.c, catalogue.c. All with the lock held ---- */
 

@@ -131,6 +131,7 @@ void kw_keyring_free(struct kw_keyring *keyring)
     if (!keyring)
         return;
     forget_keys(keyring);
+    kw_end_forwarding(keyring);
     kw_trail_free(keyring->trail);
     kw_token_free(keyring->token);
     kw_uri_free(keyring->choice.uri);

@@ -76,13 +76,22 @@ long kw_days_until(const char *date, time_t now);
  * the trail can't be written that is KW_AUDIT, and nothing is done. */
 
 /* Puts records of the caller's own on the trail, such as what became of a file. At most
- * KW_DEEDS_MAX. */
+ * KW_DEEDS_MAX. As each outcome does, this signs the trail too where [audit] checkpoint-interval is
+ * over, if the token has been reached and has a key for that. Where it can't be signed the keyring
+ * warns of that, and it is tried again after as long. */
 enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                   size_t count, struct kw_error *err);
-/* Signs the trail as it is now, if this keyring wrote to it, by the token's key for records;
- * without one it is made where `make_signer` is set, and else nothing is signed. */
+/* Signs the trail as it is now, if this keyring wrote to it and has reached its token, by the
+ * token's key for records; without one it is made where `make_signer` is set (whatever was written
+ * and reached), and else nothing is signed. */
 enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signer,
                                      struct kw_error *err);
+/* For the end of a program's work: signs the trail as kw_keyring_seal_trail does, and waits as long
+ * as [audit] forward-timeout says until its records have arrived where they are forwarded to. What
+ * has not is put on the trail, and the keyring warns of it. Later records are not forwarded. What
+ * can't be signed or recorded is a warning too. kw_keyring_free waits as well, where this was not
+ * called. NULL is no keyring. */
+void kw_keyring_close_trail(struct kw_keyring *keyring);
 
 /* ---- unwrapping: unwrap.c ---- */
 

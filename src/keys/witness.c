@@ -4,7 +4,9 @@
 
 #include "internal.h"
 
-#define MIB ((uint64_t)1024 * 1024)
+#define MIB                   ((uint64_t)1024 * 1024)
+#define CHECKPOINT_INTERVAL_S 300
+#define FORWARD_TIMEOUT_MS    2000
 
 /* With the lock held. No trail where none is to be kept. */
 static enum kw_status open_trail(struct kw_keyring *keyring, struct kw_error *err)
@@ -15,12 +17,16 @@ static enum kw_status open_trail(struct kw_keyring *keyring, struct kw_error *er
     enum kw_status status = kw_trail_dir(&keyring->config, &dir, err);
     if (status)
         return status;
+    long timeout_ms = keyring->config.audit.forward_timeout_ms;
     const struct kw_trail_options options = {
         .dir = dir,
         .rotate_bytes = (uint64_t)keyring->config.audit.rotate_mib * MIB,
         .who = keyring->knows_who ? &keyring->who : NULL,
-    };
+        .forward = {.journald = keyring->config.audit.journald,
+                    .syslog = keyring->config.audit.syslog,
+                    .timeout_ms = timeout_ms ? (unsigned)timeout_ms : FORWARD_TIMEOUT_MS}};
     status = kw_trail_open(keyring->crypto, &options, &keyring->trail, err);
+    keyring->tended_ms = kw_now_ms();
     free(dir);
     return status;
 }
@@ -47,13 +53,105 @@ static enum kw_status append(struct kw_keyring *keyring, const struct kw_deed *d
     return status ? status : kw_trail_append(keyring->trail, deeds, count, NULL, err);
 }
 
-enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
-                                  size_t count, struct kw_error *err)
+/* ---- signing ---- */
+
+struct sealing {
+    struct kw_keyring *keyring;
+    const struct kw_token_key *signer;
+};
+
+static enum kw_status sign(void *context, const void *data, size_t len,
+                           uint8_t signature[KW_SIGNATURE_MAX], size_t *ret_len,
+                           struct kw_error *err)
 {
-    (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = append(keyring, deeds, count, err);
-    (void)pthread_mutex_unlock(&keyring->lock);
+    const struct sealing *sealing = context;
+    enum kw_signature_alg alg;
+    enum kw_status status =
+        kw_token_sign(sealing->keyring->token, sealing->signer, data, len, &alg, signature, err);
+    if (!status && alg != KW_PS256)
+        status = kw_fail(err, KW_KEY_UNUSABLE,
+                         "the token \"%s\" does not sign with RSASSA-PSS, as checkpoints of the "
+                         "audit trail are signed; use a token that does",
+                         kw_token_info(sealing->keyring->token)->label);
+    if (!status)
+        *ret_len = sealing->signer->public.modulus_len;
     return status;
+}
+
+static enum kw_status seal(struct kw_keyring *keyring, const struct kw_token_key *signer,
+                           struct kw_error *err)
+{
+    struct kw_buffer pem = KW_BUFFER_INIT(8192);
+    struct sealing sealing = {keyring, signer};
+    enum kw_status status = kw_rsa_public_to_pem(keyring->crypto, &signer->public, &pem, err);
+    if (!status) {
+        const struct kw_note_signer note = {.pem = (const char *)pem.data,
+                                            .pem_len = pem.len,
+                                            .serial = kw_token_info(keyring->token)->serial,
+                                            .sign = sign,
+                                            .context = &sealing};
+        status = kw_trail_checkpoint(keyring->trail, &note, err);
+    }
+    kw_buffer_cleanup(&pem);
+    return status;
+}
+
+static enum kw_status seal_trail(struct kw_keyring *keyring, bool make_signer, struct kw_error *err)
+{
+    enum kw_status status = kw_keyring_connect(keyring, err);
+    if (!status)
+        status = open_trail(keyring, err);
+    if (status || !keyring->trail)
+        return status;
+    const struct kw_token_key *signer = kw_signer_find(keyring, NULL);
+    if (!signer && make_signer)
+        status = kw_signer_get(keyring, &signer, err);
+    return status || !signer ? status : seal(keyring, signer, err);
+}
+
+/* ---- what a keyring that lives for days does in between ---- */
+
+/* What its receivers missed. An append that fails keeps nothing from being done: the next one that
+ * matters says so. */
+static void tell_losses(struct kw_keyring *keyring)
+{
+    struct kw_loss losses[KW_RECEIVERS_MAX];
+    size_t count = kw_trail_losses(keyring->trail, losses);
+    for (size_t i = 0; i < count; i++) {
+        char sentence[KW_MESSAGE_SIZE];
+        struct kw_error err;
+        kw_loss_sentence(&losses[i], sentence);
+        kw_strings_warn(&keyring->warnings, "of the audit trail, %s", sentence);
+        const struct kw_deed deed = {
+            .phase = KW_OUTCOME, .op = "audit.forward", .status = KW_WRITE, .detail = sentence};
+        if (append(keyring, &deed, 1, &err))
+            kw_strings_warn(&keyring->warnings, "that is not on the audit trail: %.300s",
+                            err.message);
+    }
+}
+
+static void seal_or_warn(struct kw_keyring *keyring)
+{
+    struct kw_error err;
+    if (!keyring->trail_grew || !keyring->keys)
+        return;
+    keyring->trail_grew = seal_trail(keyring, false, &err) != KW_OK;
+    if (keyring->trail_grew)
+        kw_strings_warn(&keyring->warnings, "the audit trail could not be signed: %.300s",
+                        err.message);
+}
+
+/* After an outcome, and not between an intent and its deed: signing may take as long as the token
+ * is given. */
+static void tend(struct kw_keyring *keyring)
+{
+    long interval_s = keyring->config.audit.checkpoint_interval_s;
+    uint64_t interval_ms = (uint64_t)(interval_s ? interval_s : CHECKPOINT_INTERVAL_S) * 1000;
+    if (!keyring->trail || kw_now_ms() - keyring->tended_ms < interval_ms)
+        return;
+    tell_losses(keyring);
+    seal_or_warn(keyring);
+    keyring->tended_ms = kw_now_ms();
 }
 
 /* ---- one act ---- */
@@ -102,6 +200,8 @@ enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum k
     act->deed.ck_rv = act->ck_rv ? act->ck_rv : act->failure.ck_rv;
     act->deed.detail = status ? act->failure.message : NULL;
     enum kw_status written = append(keyring, &act->deed, 1, &unwritten);
+    if (!written)
+        tend(keyring);
     if (status && err)
         *err = act->failure;
     if (status || !written)
@@ -110,61 +210,17 @@ enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum k
                    act->deed.op, unwritten.message);
 }
 
-/* ---- signing ---- */
+/* ---- for other floors, and for a keyring's end ---- */
 
-struct sealing {
-    struct kw_keyring *keyring;
-    const struct kw_token_key *signer;
-};
-
-static enum kw_status sign(void *context, const void *data, size_t len,
-                           uint8_t signature[KW_SIGNATURE_MAX], size_t *ret_len,
-                           struct kw_error *err)
+enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
+                                  size_t count, struct kw_error *err)
 {
-    const struct sealing *sealing = context;
-    enum kw_signature_alg alg;
-    enum kw_status status =
-        kw_token_sign(sealing->keyring->token, sealing->signer, data, len, &alg, signature, err);
-    if (!status && alg != KW_PS256)
-        status = kw_fail(err, KW_KEY_UNUSABLE,
-                         "the token \"%s\" does not sign with RSASSA-PSS, as checkpoints of the "
-                         "audit trail are signed; use a token that does",
-                         kw_token_info(sealing->keyring->token)->label);
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = append(keyring, deeds, count, err);
     if (!status)
-        *ret_len = sealing->signer->public.modulus_len;
+        tend(keyring);
+    (void)pthread_mutex_unlock(&keyring->lock);
     return status;
-}
-
-static enum kw_status seal(struct kw_keyring *keyring, const struct kw_token_key *signer,
-                           struct kw_error *err)
-{
-    struct kw_buffer pem = KW_BUFFER_INIT(8192);
-    struct sealing sealing = {keyring, signer};
-    enum kw_status status = kw_rsa_public_to_pem(keyring->crypto, &signer->public, &pem, err);
-    if (!status) {
-        const struct kw_note_signer note = {.pem = (const char *)pem.data,
-                                            .pem_len = pem.len,
-                                            .serial = kw_token_info(keyring->token)->serial,
-                                            .sign = sign,
-                                            .context = &sealing};
-        status = kw_trail_checkpoint(keyring->trail, &note, err);
-    }
-    kw_buffer_cleanup(&pem);
-    return status;
-}
-
-/* With the lock held. */
-static enum kw_status seal_trail(struct kw_keyring *keyring, bool make_signer, struct kw_error *err)
-{
-    enum kw_status status = kw_keyring_connect(keyring, err);
-    if (!status)
-        status = open_trail(keyring, err);
-    if (status || !keyring->trail)
-        return status;
-    const struct kw_token_key *signer = kw_signer_find(keyring, NULL);
-    if (!signer && make_signer)
-        status = kw_signer_get(keyring, &signer, err);
-    return status || !signer ? status : seal(keyring, signer, err);
 }
 
 enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signer,
@@ -172,9 +228,30 @@ enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signe
 {
     enum kw_status status = KW_OK;
     (void)pthread_mutex_lock(&keyring->lock);
-    if (keyring->trail_grew || make_signer)
+    if ((keyring->trail_grew && keyring->keys) || make_signer)
         status = seal_trail(keyring, make_signer, err);
     keyring->trail_grew &= status != KW_OK;
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
+}
+
+void kw_end_forwarding(struct kw_keyring *keyring)
+{
+    if (!keyring->trail)
+        return;
+    kw_trail_end_forwarding(keyring->trail);
+    tell_losses(keyring);
+}
+
+void kw_keyring_close_trail(struct kw_keyring *keyring)
+{
+    if (!keyring)
+        return;
+    (void)pthread_mutex_lock(&keyring->lock);
+    if (keyring->trail) {
+        seal_or_warn(keyring);
+        kw_end_forwarding(keyring);
+        seal_or_warn(keyring);
+    }
+    (void)pthread_mutex_unlock(&keyring->lock);
 }

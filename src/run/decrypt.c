@@ -56,7 +56,8 @@ static enum kw_status do_steps(struct kw_run *run, struct kw_error *err)
     enum kw_status status;
     if ((status = find_envelope(run, err)) || (status = open_output(run, err)) ||
         (status = kw_run_plan(run, err)) || (status = kw_journal_find(run, err)) ||
-        (status = kw_run_recheck(run, err)) || (status = kw_run_check_free(run, err)))
+        (status = kw_run_record_found(run, err)) || (status = kw_run_recheck(run, err)) ||
+        (status = kw_run_check_free(run, err)))
         return status;
     if (run->file_count == 0)
         return KW_OK;
@@ -98,12 +99,12 @@ static void gather_warnings(struct kw_run *run)
     (void)kw_keyring_copy_warnings(run->keyring, run->warnings_before, &run->warnings);
 }
 
-/* Of a run that used the token. */
+/* Of a run that used the token, or went on from one that did. */
 static enum kw_status record_outcome(struct kw_run *run, enum kw_status outcome,
                                      struct kw_error *err)
 {
     struct kw_error failure = {.status = KW_OK};
-    if (!run->unwrapped)
+    if (!run->unwrapped && !run->journal.resumed)
         return outcome;
     if (outcome && err)
         failure = *err;
@@ -152,12 +153,22 @@ bool kw_run_can_resume(const struct kw_run *run)
     return !run->whole && run->journal.fd >= 0;
 }
 
+static bool init_locks(struct kw_run *run)
+{
+    if (pthread_mutex_init(&run->journal.lock, NULL) != 0)
+        return false;
+    if (pthread_mutex_init(&run->recorder.lock, NULL) == 0)
+        return true;
+    (void)pthread_mutex_destroy(&run->journal.lock); /* nobody has it */
+    return false;
+}
+
 enum kw_status kw_run_new(struct kw_keyring *keyring, const char *drop_path, struct kw_drop *drop,
                           const char *out_dir, const struct kw_decrypt_options *options,
                           struct kw_run **ret_run, struct kw_error *err)
 {
     struct kw_run *run = calloc(1, sizeof(*run));
-    if (!run || pthread_mutex_init(&run->journal.lock, NULL) != 0) {
+    if (!run || !init_locks(run)) {
         free(run);
         return kw_fail_memory(err);
     }
@@ -197,6 +208,8 @@ void kw_run_free(struct kw_run *run)
     for (size_t i = 0; i < run->file_count; i++)
         free(run->files[i].message);
     free(run->files);
+    free(run->recorder.waiting);
+    (void)pthread_mutex_destroy(&run->recorder.lock); /* nobody has it */
     kw_data_key_cleanup(&run->unlocked.data_key);
     kw_journal_cleanup(&run->journal);
     kw_outdir_free(run->own_outdir);

@@ -3,6 +3,7 @@
 #define KW_RUN_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "run.h"
@@ -39,6 +40,14 @@ struct journal {
     pthread_mutex_t lock;
 };
 
+/* Files that have ended and are not on the audit trail yet. */
+struct recorder {
+    pthread_mutex_t lock;
+    size_t *waiting; /* which; there is room for each file */
+    size_t count;
+    atomic_uint_fast64_t since_ms; /* the first of them does; 0: none does */
+};
+
 /* One file of a run. */
 struct run_file {
     const struct kw_drop_file *file;
@@ -53,6 +62,7 @@ struct run_file {
     struct stamp source;    /* of the file in the drop */
     bool listed;            /* the journal has what became of it, in the members above */
     bool kept;              /* and that is still so: nothing is left to do */
+    bool recorded;          /* it is on the audit trail too, as the journal says */
     uint64_t inode;         /* of the output that was about to get its name, or 0 */
     enum kw_status failure; /* of a file that failed */
     char *message;          /* its sentence; owned, NULL where memory ran out */
@@ -79,6 +89,7 @@ struct kw_run {
     struct kw_outdir *own_outdir; /* what the run opened itself, or NULL */
     struct kw_outdir *outdir;
     struct journal journal;
+    struct recorder recorder;
     struct run_file *files;
     size_t file_count;
     size_t pending; /* of them are to be done */
@@ -94,7 +105,14 @@ enum kw_status kw_run_plan(struct kw_run *run, struct kw_error *err);
 /* Makes sure that nothing is where a file that is to be done will be. */
 enum kw_status kw_run_check_free(const struct kw_run *run, struct kw_error *err);
 
-/* Puts the outcome of the run and of each file on the audit trail, and signs that. KW_AUDIT. */
+/* Puts what became of a file on the audit trail, at once or with others that end in the next
+ * second. KW_AUDIT: then nothing more may be decrypted. Any thread. */
+enum kw_status kw_run_record_file(struct kw_run *run, size_t index, struct kw_error *err);
+/* Those that have waited for a second: to be called while files are in work. Any thread. */
+enum kw_status kw_run_record_due(struct kw_run *run, struct kw_error *err);
+/* The files that the journal lists as ended, where it does not say that they are on the trail. */
+enum kw_status kw_run_record_found(struct kw_run *run, struct kw_error *err);
+/* Those that wait, and the outcome of the run; and signs that. KW_AUDIT. */
 enum kw_status kw_run_record(struct kw_run *run, enum kw_status outcome,
                              const struct kw_error *failure, struct kw_error *err);
 
@@ -110,6 +128,9 @@ enum kw_status kw_journal_begin(struct kw_run *run, struct kw_error *err);
 enum kw_status kw_journal_naming(struct kw_run *run, size_t index, uint64_t inode,
                                  struct kw_error *err);
 enum kw_status kw_journal_ended(struct kw_run *run, size_t index, struct kw_error *err);
+/* What became of these files is on the audit trail. Any thread. */
+enum kw_status kw_journal_recorded(struct kw_run *run, const size_t *files, size_t count,
+                                   struct kw_error *err);
 /* Takes it away. */
 enum kw_status kw_journal_remove(struct kw_run *run, struct kw_error *err);
 void kw_journal_cleanup(struct journal *journal);
@@ -124,6 +145,7 @@ enum kw_status kw_journal_check_header(struct kw_run *run, const struct cJSON *h
 /* Takes what a further line says; false where it is none that this program wrote. */
 bool kw_journal_take_line(struct kw_run *run, const struct cJSON *line);
 struct cJSON *kw_journal_line(const struct run_file *file, size_t index);
+struct cJSON *kw_journal_recorded_line(const size_t *files, size_t count);
 
 /* Looks whether the files that the journal lists are as it says, `kept` then, and takes away those
  * that aren't, with what a killed process left. */

@@ -286,6 +286,12 @@ enum kw_status kw_journal_ended(struct kw_run *run, size_t index, struct kw_erro
     return append(run, kw_journal_line(&file, index), err);
 }
 
+enum kw_status kw_journal_recorded(struct kw_run *run, const size_t *files, size_t count,
+                                   struct kw_error *err)
+{
+    return append(run, kw_journal_recorded_line(files, count), err);
+}
+
 /* ---- the end ---- */
 
 enum kw_status kw_journal_remove(struct kw_run *run, struct kw_error *err)

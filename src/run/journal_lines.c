@@ -228,6 +228,15 @@ cJSON *kw_journal_line(const struct run_file *file, size_t index)
     return json;
 }
 
+cJSON *kw_journal_recorded_line(const size_t *files, size_t count)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON *recorded = cJSON_AddArrayToObject(json, "recorded");
+    for (size_t i = 0; i < count; i++)
+        (void)cJSON_AddItemToArray(recorded, cJSON_CreateNumber((double)files[i]));
+    return json;
+}
+
 static bool read_sha256(const cJSON *line, struct run_file *file)
 {
     const char *text = cJSON_GetStringValue(member(line, "sha256"));
@@ -265,9 +274,25 @@ static bool read_status(const cJSON *line, enum kw_file_status *ret_status)
     return false;
 }
 
+static bool take_recorded(struct kw_run *run, const cJSON *recorded)
+{
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, recorded)
+    {
+        if (!cJSON_IsNumber(item) ||
+            !(item->valuedouble >= 0 && item->valuedouble < (double)run->file_count))
+            return false;
+        run->files[(size_t)item->valuedouble].recorded = true;
+    }
+    return true;
+}
+
 bool kw_journal_take_line(struct kw_run *run, const cJSON *line)
 {
     uint64_t index = 0;
+    const cJSON *recorded = member(line, "recorded");
+    if (recorded)
+        return take_recorded(run, recorded);
     if (!read_number(line, "file", &index) || index >= run->file_count)
         return false;
     struct run_file *file = &run->files[index];

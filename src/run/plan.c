@@ -84,7 +84,8 @@ enum kw_status kw_run_plan(struct kw_run *run, struct kw_error *err)
 {
     size_t total = kw_drop_file_count(run->drop);
     run->files = calloc(total ? total : 1, sizeof(*run->files));
-    if (!run->files)
+    run->recorder.waiting = calloc(total ? total : 1, sizeof(*run->recorder.waiting));
+    if (!run->files || !run->recorder.waiting)
         return kw_fail_memory(err);
     for (size_t i = 0; i < total; i++) {
         const struct kw_drop_file *file = kw_drop_file_at(run->drop, i);

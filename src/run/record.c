@@ -1,83 +1,144 @@
-/* What became of a run and its files, on the audit trail. */
+/* What became of a run and its files, on the audit trail: while the run goes on, some files at a
+ * time, as each append is brought to the disk. A file that the journal lists as ended gets a line
+ * there too once it is on the trail. What is between the two when the process is killed is put on
+ * the trail by the run that goes on: that may be the second time, which its record says, but no
+ * file that was decrypted is left out. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
-#define BATCH 64
+#define BATCH   64
+#define WAIT_MS 1000 /* at most, while any file is in work */
 
-/* Records on their way to the trail, some at a time. */
-struct batch {
-    struct kw_run *run;
-    struct kw_deed deeds[BATCH];
-    char sha256[BATCH][2 * KW_SHA256_SIZE + 1];
-    size_t count;
-};
+#define FOUND_DONE "it was done before the run was interrupted"
 
-static enum kw_status flush(struct batch *batch, struct kw_error *err)
+/* Left out are files that nothing was done with: they look like plaintext, or were not reached. */
+static bool is_of_note(const struct run_file *file)
 {
-    size_t count = batch->count;
-    batch->count = 0;
-    return count > 0 ? kw_keyring_witness(batch->run->keyring, batch->deeds, count, err) : KW_OK;
+    return file->status != KW_FILE_UNENCRYPTED && file->status != KW_FILE_NOT_REACHED;
 }
 
-static enum kw_status add(struct batch *batch, const struct kw_deed *deed, struct kw_error *err)
-{
-    batch->deeds[batch->count++] = *deed;
-    return batch->count == BATCH ? flush(batch, err) : KW_OK;
-}
-
-static enum kw_status add_file(struct batch *batch, const struct run_file *file,
-                               struct kw_error *err)
+/* `sha256` has to live as long as the deed. */
+static struct kw_deed describe(const struct kw_run *run, const struct run_file *file,
+                               const char *found, char sha256[2 * KW_SHA256_SIZE + 1])
 {
     struct kw_deed deed = {.phase = KW_OUTCOME,
                            .op = "file",
-                           .run = batch->run->id,
-                           .drop = kw_drop_path(batch->run->drop),
+                           .run = run->id,
+                           .drop = kw_drop_path(run->drop),
                            .file = file->file->path,
                            .has_bytes = true,
                            .bytes = file->bytes_in,
                            .status = file->status == KW_FILE_FAILED ? file->failure : KW_OK,
-                           .detail = file->message};
+                           .detail = found ? found : file->message};
     if (file->has_sha256) {
-        kw_hex_encode(file->sha256, KW_SHA256_SIZE, batch->sha256[batch->count]);
-        deed.sha256 = batch->sha256[batch->count];
+        kw_hex_encode(file->sha256, KW_SHA256_SIZE, sha256);
+        deed.sha256 = sha256;
     }
-    return add(batch, &deed, err);
+    return deed;
 }
 
-/* Left out are files that nothing was done with: they look like plaintext, or were not reached, or
- * are there from the run that this one goes on from. */
-static bool is_of_note(const struct run_file *file)
+static enum kw_status append(struct kw_run *run, const size_t *files, size_t count,
+                             const char *found, struct kw_error *err)
 {
-    return !file->kept && file->status != KW_FILE_UNENCRYPTED &&
-           file->status != KW_FILE_NOT_REACHED;
+    struct kw_deed deeds[BATCH];
+    char sha256[BATCH][2 * KW_SHA256_SIZE + 1];
+    for (size_t i = 0; i < count; i++)
+        deeds[i] = describe(run, &run->files[files[i]], found, sha256[i]);
+    enum kw_status status = kw_keyring_witness(run->keyring, deeds, count, err);
+    /* What the journal can't take is put on the trail once more by the run that goes on, no more.
+     */
+    if (!status)
+        (void)kw_journal_recorded(run, files, count, NULL);
+    return status;
 }
 
-static enum kw_status add_all(struct batch *batch, enum kw_status outcome,
-                              const struct kw_error *failure, struct kw_error *err)
+/* ---- while files are in work ---- */
+
+/* Some that wait, as it was they who came first. */
+static size_t take_waiting(struct recorder *recorder, size_t files[BATCH])
 {
-    struct kw_run *run = batch->run;
+    (void)pthread_mutex_lock(&recorder->lock);
+    size_t count = recorder->count < BATCH ? recorder->count : BATCH;
+    recorder->count -= count;
+    memcpy(files, recorder->waiting, count * sizeof(*files));
+    memmove(recorder->waiting, recorder->waiting + count, recorder->count * sizeof(*files));
+    atomic_store(&recorder->since_ms, recorder->count > 0 ? kw_now_ms() : 0);
+    (void)pthread_mutex_unlock(&recorder->lock);
+    return count;
+}
+
+/* There is room for each file of the run once. Returns how many wait. */
+static size_t wait_again(struct recorder *recorder, const size_t *files, size_t count)
+{
+    (void)pthread_mutex_lock(&recorder->lock);
+    memcpy(recorder->waiting + recorder->count, files, count * sizeof(*files));
+    if (recorder->count == 0)
+        atomic_store(&recorder->since_ms, kw_now_ms());
+    recorder->count += count;
+    count = recorder->count;
+    (void)pthread_mutex_unlock(&recorder->lock);
+    return count;
+}
+
+static enum kw_status append_waiting(struct kw_run *run, struct kw_error *err)
+{
+    size_t files[BATCH];
+    size_t count = take_waiting(&run->recorder, files);
+    enum kw_status status = count > 0 ? append(run, files, count, NULL, err) : KW_OK;
+    if (status)
+        (void)wait_again(&run->recorder, files, count);
+    return status;
+}
+
+enum kw_status kw_run_record_file(struct kw_run *run, size_t index, struct kw_error *err)
+{
+    if (!is_of_note(&run->files[index]) || wait_again(&run->recorder, &index, 1) < BATCH)
+        return KW_OK;
+    return append_waiting(run, err);
+}
+
+enum kw_status kw_run_record_due(struct kw_run *run, struct kw_error *err)
+{
+    uint64_t since = atomic_load(&run->recorder.since_ms);
+    return since != 0 && kw_now_ms() - since >= WAIT_MS ? append_waiting(run, err) : KW_OK;
+}
+
+/* ---- before and after ---- */
+
+enum kw_status kw_run_record_found(struct kw_run *run, struct kw_error *err)
+{
+    size_t files[BATCH];
+    size_t count = 0;
     enum kw_status status = KW_OK;
-    for (size_t i = 0; i < run->file_count && !status; i++)
-        if (is_of_note(&run->files[i]))
-            status = add_file(batch, &run->files[i], err);
+    for (size_t i = 0; i < run->file_count && !status; i++) {
+        const struct run_file *file = &run->files[i];
+        if (file->listed && !file->recorded && is_of_note(file))
+            files[count++] = i;
+        if (count == BATCH || (count > 0 && i + 1 == run->file_count)) {
+            status = append(run, files, count, FOUND_DONE, err);
+            count = 0;
+        }
+    }
+    return status;
+}
+
+enum kw_status kw_run_record(struct kw_run *run, enum kw_status outcome,
+                             const struct kw_error *failure, struct kw_error *err)
+{
+    struct kw_error unsigned_yet;
     const struct kw_deed deed = {.phase = KW_OUTCOME,
                                  .op = "run",
                                  .run = run->id,
                                  .drop = kw_drop_path(run->drop),
                                  .status = outcome,
                                  .detail = outcome ? failure->message : NULL};
+    enum kw_status status = KW_OK;
+    while (run->recorder.count > 0 && !status)
+        status = append_waiting(run, err);
     if (!status)
-        status = add(batch, &deed, err);
-    return status ? status : flush(batch, err);
-}
-
-enum kw_status kw_run_record(struct kw_run *run, enum kw_status outcome,
-                             const struct kw_error *failure, struct kw_error *err)
-{
-    struct batch batch = {.run = run};
-    struct kw_error unsigned_yet;
-    enum kw_status status = add_all(&batch, outcome, failure, err);
+        status = kw_keyring_witness(run->keyring, &deed, 1, err);
     if (!status && kw_keyring_seal_trail(run->keyring, false, &unsigned_yet) != KW_OK)
         kw_strings_warn(&run->warnings, "the audit trail could not be signed: %.300s",
                         unsigned_yet.message);

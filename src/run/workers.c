@@ -33,6 +33,7 @@ struct work {
     unsigned count;
     struct worker workers[KW_MAX_JOBS];
     atomic_bool stop;
+    struct kw_error unrecorded; /* why the audit trail took no more, where that is so */
     atomic_uint_fast64_t failures;
     uint64_t max_failures;
     pthread_mutex_t lock; /* one callback at a time */
@@ -54,11 +55,28 @@ static bool report_progress(struct work *work, uint64_t bytes, uint64_t files)
     return !stop;
 }
 
+/* Whether files may go on to be decrypted: they may not, once what became of others can't be put on
+ * record. */
+static bool check_recorded(struct work *work, enum kw_status status, const struct kw_error *error)
+{
+    if (!status)
+        return true;
+    (void)pthread_mutex_lock(&work->lock);
+    if (!work->unrecorded.status)
+        work->unrecorded = *error;
+    (void)pthread_mutex_unlock(&work->lock);
+    atomic_store(&work->stop, true);
+    return false;
+}
+
 static bool tick(void *context, uint64_t bytes)
 {
     struct worker *worker = context;
+    struct kw_error error;
     worker->counted += bytes;
-    return report_progress(worker->work, bytes, 0) && !atomic_load(&worker->work->stop);
+    return report_progress(worker->work, bytes, 0) &&
+           check_recorded(worker->work, kw_run_record_due(worker->work->run, &error), &error) &&
+           !atomic_load(&worker->work->stop);
 }
 
 /* A file that is begun again counts from its start. */
@@ -96,6 +114,8 @@ static void report_file(struct work *work, const struct run_file *file,
 static enum kw_status before_name(void *context, uint64_t inode, struct kw_error *err)
 {
     struct worker *worker = context;
+    if (atomic_load(&worker->work->stop))
+        return kw_fail(err, KW_INTERRUPTED, "stopped before a file got its name");
     return kw_journal_naming(worker->work->run, worker->index, inode, err);
 }
 
@@ -243,8 +263,10 @@ static bool take(void *context, unsigned number, size_t item)
     }
     note(work, worker->index);
     report_file(work, file, &error);
+    struct kw_error unrecorded;
+    enum kw_status recorded = kw_run_record_file(work->run, worker->index, &unrecorded);
     bool enough = status && atomic_fetch_add(&work->failures, 1) + 1 == work->max_failures;
-    return report_progress(work, 0, 1) && !enough;
+    return report_progress(work, 0, 1) && check_recorded(work, recorded, &unrecorded) && !enough;
 }
 
 /* They count as done, for whoever is told of each file. */
@@ -397,7 +419,9 @@ enum kw_status kw_run_work(struct kw_run *run, struct kw_error *err)
         return kw_fail_memory(err);
     enum kw_status status = work_on_all(work, err);
     prune_folders(run);
-    if (!status && atomic_load(&work->stop))
+    if (!status && work->unrecorded.status)
+        status = kw_fail(err, work->unrecorded.status, "stopped: %.400s", work->unrecorded.message);
+    else if (!status && atomic_load(&work->stop))
         status = kw_fail(err, KW_INTERRUPTED,
                          "interrupted; the files that were finished are whole, the others are not "
                          "there; --resume goes on");

@@ -569,6 +569,101 @@ static void test_dir(void **state)
     free(path);
 }
 
+/* ---- another key signs ---- */
+
+static enum kw_status keep_detail(void *context, const char *line, size_t len, struct kw_error *err)
+{
+    char *detail = context;
+    (void)err;
+    if (memmem(line, len, "\"op\":\"audit.key\"", 16)) {
+        assert_int_equal(detail[0], 0); /* told once */
+        (void)snprintf(detail, KW_RECORD_MAX, "%.*s", (int)len, line);
+    }
+    return KW_OK;
+}
+
+static void test_key_change_is_told(void **state)
+{
+    (void)state;
+    static char told[KW_RECORD_MAX];
+    struct kw_error err;
+    char first[KW_FINGERPRINT_SIZE], expected[400];
+    struct kw_trail *trail = must_open(0);
+    must_append(trail, 3);
+    must_checkpoint(trail, &signer);
+    memcpy(first, verify().key, sizeof(first));
+    assert_int_equal(verify().key_changes, 0);
+    /* Nothing new: nothing to sign, and nothing to tell. */
+    must_checkpoint(trail, &other_signer);
+    assert_string_equal(verify().key, first);
+    must_append(trail, 3);
+    struct kw_note_signer away = other_signer.signer;
+    away.sign = refuse;
+    assert_fails(kw_trail_checkpoint(trail, &away, &err), KW_TOKEN, "the token is gone");
+    must_checkpoint(trail, &other_signer);
+    must_append(trail, 1);
+    must_checkpoint(trail, &other_signer);
+    kw_trail_free(trail);
+    told[0] = '\0';
+    assert_ok(kw_trail_read(dir, keep_detail, told, &err));
+    struct kw_verdict verdict = verify();
+    assert_int_equal(verdict.tamper, KW_GOOD);
+    assert_int_equal(verdict.records, 9);
+    assert_int_equal(verdict.signed_records, 9);
+    assert_int_equal(verdict.key_changes, 1);
+    assert_int_equal(verdict.untold, 0);
+    (void)snprintf(expected, sizeof(expected),
+                   "\"detail\":\"the key that signs is another one: from %s to %s\"}", first,
+                   verdict.key);
+    assert_non_null(strstr(told, expected));
+}
+
+/* ---- others, while the token signs ---- */
+
+/* Another process: it appends, and signs too where it is asked to. */
+struct other_process {
+    struct kw_trail *trail;
+    bool signs;
+};
+
+static enum kw_status sign_slowly(void *context, const void *data, size_t len,
+                                  uint8_t signature[KW_SIGNATURE_MAX], size_t *ret_len,
+                                  struct kw_error *err)
+{
+    const struct other_process *other = context;
+    must_append(other->trail, 2);
+    if (other->signs)
+        must_checkpoint(other->trail, &signer);
+    return signer.signer.sign(signer.signer.context, data, len, signature, ret_len, err);
+}
+
+static void test_others_append_while_it_signs(void **state)
+{
+    (void)state;
+    struct kw_error err;
+    struct kw_trail *trail = must_open(0);
+    struct other_process other = {.trail = must_open(0)};
+    struct kw_note_signer slow = signer.signer;
+    slow.sign = sign_slowly;
+    slow.context = &other;
+    must_append(trail, 3);
+    assert_ok(kw_trail_checkpoint(trail, &slow, &err));
+    assert_int_equal(verify().records, 6);
+    assert_int_equal(verify().signed_records, 4);
+    other.signs = true;
+    assert_ok(kw_trail_checkpoint(trail, &slow, &err));
+    /* That of the other one has more records; ours is not needed. */
+    assert_int_equal(verify().records, 8);
+    assert_int_equal(verify().signed_records, 8);
+    assert_int_equal(verify().checkpoints, 2);
+    must_append(trail, 1);
+    must_checkpoint(trail, &signer);
+    assert_int_equal(verify().tamper, KW_GOOD);
+    assert_int_equal(verify().signed_records, 9);
+    kw_trail_free(other.trail);
+    kw_trail_free(trail);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_scratch, teardown_scratch)
@@ -590,6 +685,9 @@ int main(void)
         CASE(test_proofs),
         CASE(test_full_disk),
         cmocka_unit_test(test_dir),
+        cmocka_unit_test_setup_teardown(test_key_change_is_told, setup_scratch, teardown_scratch),
+        cmocka_unit_test_setup_teardown(test_others_append_while_it_signs, setup_scratch,
+                                        teardown_scratch),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

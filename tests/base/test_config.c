@@ -43,6 +43,11 @@ static void everything_set(void **state)
                                "digest = sha256\n"
                                "jobs = 1\n"
                                "allow-rsa1_5 = no\n"
+                               "[audit]\n"
+                               "checkpoint-interval = 86400\n"
+                               "journald = /run/x\n"
+                               "syslog = [fe80::1%eth0]:65535\n"
+                               "forward-timeout = 60000\n"
                                "[crypto]\n"
                                "fips = yes\n"
                                "[sandbox]\n"
@@ -75,6 +80,10 @@ static void everything_set(void **state)
     assert_int_equal(config.life.purge_protection, KW_YES);
     assert_string_equal(config.life.records_key, "my signer");
     assert_string_equal(config.life.catalogue, "/var/lib/x/keys.db");
+    assert_int_equal(config.audit.checkpoint_interval_s, 86400);
+    assert_string_equal(config.audit.journald, "/run/x");
+    assert_string_equal(config.audit.syslog, "[fe80::1%eth0]:65535");
+    assert_int_equal(config.audit.forward_timeout_ms, 60000);
     assert_string_equal(config.run.token, "hsm one");
     assert_string_equal(config.run.unwrap_alg, "RSA-OAEP-256");
     assert_string_equal(config.run.decompress, "none");
@@ -127,6 +136,21 @@ static void faults_name_their_line(void **state)
         {"[audit]\nrotate-mib = 0\n", "x.conf:2: rotate-mib must be a number from 1 to 1024"},
         {"[audit]\nrotate-mib = 1025\n", "x.conf:2: rotate-mib must be a number from 1 to 1024"},
         {"[audit]\nenabled = on\n", "x.conf:2: enabled must be yes or no"},
+        {"[audit]\njournald = yes\n", "x.conf:2: journald must be an absolute path"},
+        {"[audit]\nsyslog = host\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = :514\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = host:\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = host:0\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = host:65536\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = host:000514\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = host:5x4\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = a b:514\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = ::1:514\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = []:514\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nsyslog = [host]:514\n", "x.conf:2: syslog must be HOST:PORT"},
+        {"[audit]\nforward-timeout = 0\n", "x.conf:2: forward-timeout must be a number"},
+        {"[audit]\nforward-timeout = 60001\n", "x.conf:2: forward-timeout must be a number"},
+        {"[audit]\ncheckpoint-interval = 0\n", "x.conf:2: checkpoint-interval must be"},
         {"[crypto x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
         {"[token]\n", "x.conf:1: a name is missing"},
         {"[token  ]\n", "x.conf:1: a name is missing"},

@@ -19,9 +19,11 @@ first=trail/trail-000000000000.jsonl
     python3 -c '
 import json, sys
 verdict = json.load(sys.stdin)
+assert len(verdict.pop("key")) == 64
 assert verdict == {"schema": "keyward-audit-verify-1", "dir": "trail", "verdict": "good",
                    "message": None, "first": None, "last": None, "records": 20,
-                   "signed_records": 16, "checkpoints": 2, "torn_bytes": 0, "own_key": False}
+                   "signed_records": 16, "checkpoints": 2, "torn_bytes": 0, "own_key": False,
+                   "key_changes": 0, "untold_key_changes": 0}
 ' <<<"$output"
 }
 
@@ -66,6 +68,17 @@ assert verdict == {"schema": "keyward-audit-verify-1", "dir": "trail", "verdict"
     expect 9 audit verify --key key.pub trail
     says 'the checkpoint of 4 records is not genuine'
     expect 0 audit verify --key key.pub --key other-key.pub trail
+}
+
+@test "a key that signs since then is told, and warned of where no record says so" {
+    make 20 5
+    "$BATS_TEST_DIRNAME/trail.py" other other-key 20 12 16
+    cp other/checkpoints/* trail/checkpoints
+    expect 0 audit verify --key key.pub --key other-key.pub trail
+    grep -q '^the key that signs changed so often: 1$' <<<"$output"
+    warns 'between the checkpoints of 5 and 12 records, and no record says so'
+    new=$(openssl pkey -pubin -in other-key.pub -outform DER | sha256sum | cut -d" " -f1)
+    grep -q "^signed by the key $new$" <<<"$output"
 }
 
 @test "an older copy that was put back is noticed with --since" {

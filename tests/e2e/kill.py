@@ -23,6 +23,7 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
+import tap  # noqa: E402
 import testtoken  # noqa: E402
 
 SECONDS = 120
@@ -142,6 +143,21 @@ class Kills:
             if not hidden and data not in (self.expected.get(name), old.get(name)):
                 raise Wrong(f"{name} is wrong after a kill")
 
+    def look_at_trail(self, run):
+        """Each file is on record, and no process put one there twice."""
+        seen = set()
+        folder = pathlib.Path(os.environ["XDG_STATE_HOME"]) / "keyward" / "audit"
+        lines = (line for path in folder.glob("trail-*.jsonl") for line in path.open())
+        for record in map(json.loads, (line for line in lines if run in line)):
+            if record["op"] != "file":
+                continue
+            if (record["who"]["pid"], record["file"]) in seen:
+                raise Wrong(f"{record['file']} is on record twice")
+            seen.add((record["who"]["pid"], record["file"]))
+        missing = set(self.expected) - {name for _, name in seen}
+        if missing:
+            raise Wrong(f"{missing} are not on record")
+
     def round(self, shim, force):
         out, report = self.places()
         old = {}
@@ -174,6 +190,7 @@ class Kills:
             raise Wrong("the folder is not what it should be in the end")
         if without_times(json.loads(report.read_text())) != self.report:
             raise Wrong("the report is not what it should be in the end")
+        self.look_at_trail(json.loads(report.read_text())["run_id"])
         shutil.rmtree(out)
 
 
@@ -203,12 +220,8 @@ def main():
                     kills.round(shim, force)
             except Wrong as wrong:
                 fault = str(wrong)
-                failed += 1
             counted = ", ".join(f"{count} {what}" for what, count in kills.counts.items())
-            print(f"{'not ok' if fault else 'ok'} {number} {way}: {counted}")
-            for line in fault.splitlines():
-                print(f"# {line}")
-            sys.stdout.flush()
+            failed += tap.result(f"{number} {way}: {counted}", fault)
     sys.exit(1 if failed else 0)
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
+import tap  # noqa: E402
 import testtoken  # noqa: E402
 
 SECONDS = 120
@@ -112,16 +113,12 @@ def main():
             try:
                 key = token.make_key(bits)
             except testtoken.CannotDo as answer:
-                reason = f" # skip the token makes no such key, {answer}"
+                reason = f"the token makes no such key, {answer}"
             for wrap, case in ((wrap, case) for wrap in WRAPS for case in CASES):
                 number += 1
                 fault = trips.trip(key, wrap, case) if key else ""
-                failed += bool(fault)
-                title = f"{number} RSA-{bits} made on {token.kind}, {wrap}, {case}{reason}"
-                print(f"{'not ok' if fault else 'ok'} {title}")
-                for line in fault.splitlines():
-                    print(f"# {line}")
-                sys.stdout.flush()
+                title = f"{number} RSA-{bits} made on {token.kind}, {wrap}, {case}"
+                failed += tap.result(title, fault, reason)
     sys.exit(1 if failed else 0)
 
 

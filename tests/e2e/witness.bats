@@ -56,6 +56,112 @@ run outcome ok" ]
     says 'edited'
 }
 
+# Of the files of runs: "PATH DETAIL" of each record, a line; the detail is "-" where there is none.
+files_on_record() {
+    python3 -c '
+import glob, json, sys
+for path in sorted(glob.glob(sys.argv[1] + "/trail-*.jsonl*")):
+    for line in open(path):
+        record = json.loads(line) if line.endswith("\n") else {}
+        if record.get("op") == "file":
+            print(record["file"], record.get("detail", "-"))
+' "$trail"
+}
+
+# slowly OPTION...: decrypts 200 files in some seconds, in the background as $pid.
+slowly() {
+    need_shim
+    if [ ! -e many.drop ]; then
+        mkdir many
+        for number in {001..200}; do echo "$number" >"many/$number"; done
+        keyward seal many --out many.drop --key pkcs11:object=e2e --token "$KW_TEST_TOKEN" >/dev/null
+    fi
+    LD_PRELOAD=$shim KW_SHIM=pause:8:9999:many.drop/ "$KW_PROGRAM" decrypt many.drop --out out \
+        --jobs 1 --token "$KW_TEST_TOKEN" "$@" 2>errors >/dev/null &
+    pid=$!
+}
+
+# until_is COMMAND...: waits until it succeeds.
+until_is() {
+    for _ in {1..300}; do
+        if "$@" 2>/dev/null; then return; fi
+        sleep 0.05
+    done
+    printf 'this never came: %s\n' "$*"
+    return 1
+}
+some_files_on_record() { [ -n "$(files_on_record)" ]; }
+more_checkpoints_than() { [ "$(find "$trail/checkpoints" -name '*[0-9]' | wc -l)" -gt "$1" ]; }
+
+@test "a run that is killed has its files on record, signed at intervals, and --resume adds the rest" {
+    expect 0 on_token audit sign
+    printf '[audit]\ncheckpoint-interval = 1\n' >often.conf
+    slowly --config often.conf
+    until_is more_checkpoints_than 1
+    until_is some_files_on_record
+    kill -9 "$pid"
+    wait "$pid" || true
+    before=$(files_on_record)
+    refute grep -v -q -- ' -$' <<<"$before"
+    [ "$(wc -l <<<"$before")" -lt 200 ]
+    while read -r file _; do cmp "many/$file" "out/$file"; done <<<"$before"
+    # As if the process had been killed before the journal said that these are on record.
+    grep -q '"recorded"' out/.keyward-journal
+    sed -i '/"recorded"/d' out/.keyward-journal
+    expect 0 keyward decrypt many.drop --out out --resume --token "$KW_TEST_TOKEN"
+    diff -r many out
+    after=$(files_on_record)
+    [ "$(cut -d' ' -f1 <<<"$after" | sort -u | wc -l)" -eq 200 ]
+    # None is there twice as if it had been done twice.
+    [ -z "$(grep -- ' -$' <<<"$after" | sort | uniq -d)" ]
+    [ -z "$(grep -v -- ' -$' <<<"$after" | sort | uniq -d)" ]
+    [ "$(grep -c 'before the run was interrupted' <<<"$after")" -ge "$(wc -l <<<"$before")" ]
+    [ "$(deeds | tail -n 1)" = "run outcome ok" ]
+    expect 0 keyward audit verify
+}
+
+@test "where what became of a file can't be written, nothing more is decrypted: exit 9" {
+    slowly
+    until_is some_files_on_record
+    mv "$trail/trail-000000000000.jsonl" elsewhere
+    code=0
+    wait "$pid" || code=$?
+    [ "$code" -eq 9 ]
+    grep -q 'removed or replaced while it was in use' errors
+    # At most what ends in a second, or makes a batch.
+    count=$(find out -type f -name '[0-9]*' | wc -l)
+    [ "$count" -lt 190 ]
+    mv elsewhere "$trail/trail-000000000000.jsonl"
+    before=$(files_on_record | wc -l)
+    [ "$before" -lt "$count" ]
+    expect 0 keyward decrypt many.drop --out out --resume --token "$KW_TEST_TOKEN"
+    diff -r many out
+    [ "$(files_on_record | cut -d' ' -f1 | sort | uniq -d | wc -l)" -eq 0 ]
+    [ "$(files_on_record | wc -l)" -eq 200 ]
+    [ "$(files_on_record | grep -c 'before the run was interrupted')" -eq "$((count - before))" ]
+}
+
+@test "a run that ended before its last records were written gets them from --resume" {
+    expect 0 decrypt "$E2E/drop"
+    [ "$(files_on_record | wc -l)" -eq 3 ]
+    # A run that was killed before it wrote them: they are cut off, and so is what says so.
+    rm -r out
+    run bash -c '"$KW_PROGRAM" decrypt "$E2E/drop" --out out --token "$KW_TEST_TOKEN" >/dev/full'
+    [ "$status" -eq 8 ]
+    sed -i '/"recorded"/d' out/.keyward-journal
+    sed -i -e '/"op":"file"/d' -e '/"op":"run"/d' "$trail"/trail-*.jsonl
+    python3 -c '
+import pathlib, re, sys
+path, = pathlib.Path(sys.argv[1]).glob("trail-*.jsonl")
+lines = path.read_text().splitlines()
+path.write_text("".join(re.sub("^{\"seq\":[0-9]+", f"{{\"seq\":{i}", line) + "\n" for i, line in enumerate(lines)))
+' "$trail"
+    expect 0 decrypt "$E2E/drop" --resume
+    whole
+    [ "$(files_on_record | grep -c 'before the run was interrupted')" -eq 3 ]
+    [ "$(deeds | tail -n 1)" = "run outcome ok" ]
+}
+
 @test "where the intent can't be written, nothing is unwrapped: exit 9" {
     spied
     token=$(token_with "pin-source=file:$KW_TEST_PIN_FILE")
