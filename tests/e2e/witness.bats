@@ -91,7 +91,7 @@ run outcome ok" ]
 @test "the intent is on the disk while the token still works, and an outcome may never come" {
     fault=$(dirname "$KW_PROGRAM")/tests/pkcs11/kw_fault_module.so
     [ -e "$fault" ] || skip "the module with faults is not built beside the program"
-    KW_FAULT_REAL_MODULE=$KW_TEST_MODULE KW_FAULT_HANG=C_Decrypt "$KW_PROGRAM" decrypt "$E2E/drop" \
+    KW_FAULT_REAL_MODULE=$KW_TEST_MODULE KW_FAULT_SCRIPT="C_Decrypt hang" "$KW_PROGRAM" decrypt "$E2E/drop" \
         --out out --token "${KW_TEST_TOKEN/"$KW_TEST_MODULE"/"$fault"}" 2>/dev/null &
     pid=$!
     for _ in {1..100}; do
