@@ -18,6 +18,11 @@ static void check_length(CK_ATTRIBUTE *attribute, CK_ULONG capacity)
         attribute->ulValueLen = CK_UNAVAILABLE_INFORMATION;
 }
 
+static bool is_lost(CK_RV rv)
+{
+    return kw_rv_recoverable(rv) || kw_rv_meaning(rv) == KW_RV_MEMORY;
+}
+
 CK_RV kw_attributes_read(const CK_FUNCTION_LIST *functions, struct kw_session *session,
                          CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, size_t count)
 {
@@ -27,7 +32,7 @@ CK_RV kw_attributes_read(const CK_FUNCTION_LIST *functions, struct kw_session *s
     for (size_t i = 0; i < count; i++)
         capacities[i] = attributes[i].ulValueLen;
     CK_RV all = functions->C_GetAttributeValue(session->handle, object, attributes, count);
-    if (kw_rv_recoverable(all)) {
+    if (is_lost(all)) {
         session->failure = all;
         return all;
     }
@@ -38,7 +43,8 @@ CK_RV kw_attributes_read(const CK_FUNCTION_LIST *functions, struct kw_session *s
             attributes[i].ulValueLen = capacities[i];
             rv = functions->C_GetAttributeValue(session->handle, object, &attributes[i], 1);
         }
-        if (kw_rv_meaning(rv) == KW_RV_TIMED_OUT) {
+        /* Not what CKR_GENERAL_ERROR says: SoftHSM2 means an attribute that a key lacks. */
+        if (is_lost(rv)) {
             session->failure = rv;
             return rv;
         }
@@ -86,7 +92,9 @@ static enum kw_status collect(struct kw_token *token, struct kw_session *session
         CK_ULONG found = 0;
         CK_RV rv = token->functions->C_FindObjects(session->handle, handles->items + handles->count,
                                                    FIND_AT_A_TIME, &found);
-        if (rv != CKR_OK || found > FIND_AT_A_TIME)
+        if (rv == CKR_OK && found > FIND_AT_A_TIME)
+            rv = KW_CKR_NONSENSE;
+        if (rv != CKR_OK)
             return kw_session_fail(token, session, rv, "list its keys", err);
         if (found == 0)
             return KW_OK;

@@ -60,7 +60,9 @@ static CK_RV decrypt_init(struct kw_token *token, struct kw_session *session,
 static enum kw_status init_failed(struct kw_token *token, struct kw_session *session,
                                   struct attempt *attempt, CK_RV rv, struct kw_error *err)
 {
-    attempt->refused = !kw_rv_recoverable(rv) && kw_rv_meaning(rv) != KW_RV_MEMORY;
+    enum kw_rv_meaning meaning = kw_rv_meaning(rv);
+    attempt->refused =
+        !kw_rv_recoverable(rv) && meaning != KW_RV_MEMORY && meaning != KW_RV_PIN_EXPIRED;
     return kw_session_fail(token, session, rv, "start decrypting", err);
 }
 
@@ -72,6 +74,7 @@ static enum kw_status decrypt_failed(struct kw_token *token, struct kw_session *
     attempt->refused = meaning == KW_RV_NOT_OFFERED;
     if (rv == KW_CKR_NO_MEMORY) /* nobody has seen the ciphertext */
         return kw_token_fail(token, rv, "decrypt", err);
+    session->input_doubted = true;
     /* Trouble with the device is looked into by reconnecting; if it stays, it is the ciphertext. */
     if (meaning == KW_RV_DEVICE_TROUBLE || !kw_rv_recoverable(rv))
         return does_not_unwrap(rv, err);
@@ -162,9 +165,11 @@ static enum kw_status not_offered(const struct kw_token *token, const struct att
     /* The token refused only after a look at the ciphertext: not to be told from a bad one. */
     if (attempt->sent)
         return does_not_unwrap(rv, err);
-    for (size_t i = 0; i < KW_RUNG_COUNT; i++)
-        if (kw_rv_meaning(refusals[i]) == KW_RV_OTHER)
+    for (size_t i = 0; i < KW_RUNG_COUNT; i++) {
+        enum kw_rv_meaning meaning = kw_rv_meaning(refusals[i]);
+        if (meaning == KW_RV_OTHER || meaning == KW_RV_TROUBLE)
             return kw_token_fail(token, refusals[i], "start decrypting", err);
+    }
     const struct kw_token_key *key = attempt->key;
     char label[96], name[KW_RV_NAME_SIZE];
     (void)kw_printable(key->label, strlen(key->label), label, sizeof(label));
@@ -216,7 +221,8 @@ static enum kw_status decrypt(struct kw_token *token, struct attempt *attempt, e
 {
     struct kw_error failure = {.status = KW_OK};
     enum kw_status status = climb(token, attempt, alg, &failure);
-    if (status == KW_KEY_UNWRAP) {
+    /* Another key may not be allowed to decrypt. */
+    if (status == KW_KEY_UNWRAP || status == KW_KEY_UNUSABLE) {
         CK_OBJECT_HANDLE used = attempt->handle;
         struct kw_error found = {.status = KW_OK};
         if (kw_token_with_session(token, look_again, attempt, &found) != KW_OK) {

@@ -10,9 +10,10 @@
 
 /* ---- answers of a token: rv.c ---- */
 
-/* Answers of the guard's own; no vendor's numbers begin with "KW". */
+/* Answers of our own; no vendor's numbers begin with "KW". The first two are the guard's. */
 #define KW_CKR_TIMED_OUT (CKR_VENDOR_DEFINED | 0x4B570001UL) /* or the module is stuck */
 #define KW_CKR_NO_MEMORY (CKR_VENDOR_DEFINED | 0x4B570002UL) /* the module was not called */
+#define KW_CKR_NONSENSE  (CKR_VENDOR_DEFINED | 0x4B570003UL) /* CKR_OK, with what can't be */
 
 /* What a CK_RV means for what to do next. */
 enum kw_rv_meaning {
@@ -23,6 +24,7 @@ enum kw_rv_meaning {
     KW_RV_HANDLE_STALE,    /* the object handle means nothing any more */
     KW_RV_TOKEN_GONE,      /* removed, or its slot is another one now */
     KW_RV_DEVICE_TROUBLE,  /* may be a token that is gone, may be a bad ciphertext */
+    KW_RV_TROUBLE,         /* something failed, and it isn't said what */
     KW_RV_TIMED_OUT,       /* no answer came in time: guard.c */
     KW_RV_NOT_INITIALIZED, /* somebody called C_Finalize, or this is a child after fork */
     KW_RV_MEMORY,          /* the token's, or the module's */
@@ -41,7 +43,14 @@ enum kw_rv_meaning kw_rv_meaning(CK_RV rv);
 /* "CKR_GENERAL_ERROR", or its number where it has no name here. Returns `out`. */
 #define KW_RV_NAME_SIZE 48
 const char *kw_rv_name(CK_RV rv, char out[KW_RV_NAME_SIZE]);
-/* Whether opening, logging in and finding the key again may help. */
+/* What may help. In one operation each is tried once, the cheaper one first: see token.c. */
+enum kw_remedy {
+    KW_REMEDY_NONE,
+    KW_REMEDY_ASK_AGAIN, /* in another session */
+    KW_REMEDY_RECONNECT, /* opening, logging in and finding the key again */
+};
+enum kw_remedy kw_rv_remedy(CK_RV rv);
+/* Whether something was lost: the remedy is to reconnect. */
 bool kw_rv_recoverable(CK_RV rv);
 
 /* ---- modules: module.c ---- */
@@ -207,15 +216,17 @@ struct kw_session {
     CK_SESSION_HANDLE handle;
     unsigned long epoch;
     CK_RV failure;
+    bool input_doubted; /* what failed may be the ciphertext: the token itself may be well */
 };
 typedef enum kw_status (*kw_session_fn)(struct kw_token *token, struct kw_session *session,
                                         void *context, struct kw_error *err);
-/* Calls `work` with a session of the pool. Where it fails and session->failure says that the
- * session, the login, the handle or the token was lost, reconnects and calls it once more. */
+/* Calls `work` with a session of the pool. Where it fails, and session->failure has a remedy, calls
+ * it once more after each of these. */
 enum kw_status kw_token_with_session(struct kw_token *token, kw_session_fn work, void *context,
                                      struct kw_error *err);
 /* The same with a read-write session of its own, which is closed afterwards and takes no place in
- * the pool. */
+ * the pool; only after something was lost, for what changes a token is not done twice on the off
+ * chance. */
 enum kw_status kw_token_with_rw_session(struct kw_token *token, kw_session_fn work, void *context,
                                         struct kw_error *err);
 /* "the token "t1" failed to do <what>" with the name of `rv`, which goes to session->failure. */
@@ -235,6 +246,8 @@ enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err);
 /* ---- logging in: login.c ---- */
 
 bool kw_user_is_logged_in(const struct kw_token *token, CK_SESSION_HANDLE session);
+/* KW_PIN_WRONG: some tokens say so in any call. */
+enum kw_status kw_pin_expired(const struct kw_token *token, CK_RV rv, struct kw_error *err);
 /* Logs the user in unless that is so already. Under the lock. */
 enum kw_status kw_token_login(struct kw_token *token, CK_SESSION_HANDLE session,
                               struct kw_error *err);
@@ -258,7 +271,7 @@ void kw_pool_close_rw(struct kw_token *token, const struct kw_session *session);
 
 /* Reads `count` (at most KW_ATTRIBUTES_MAX) attributes, all in one call where the token can, else
  * one by one. What the token does not tell has ulValueLen CK_UNAVAILABLE_INFORMATION afterwards;
- * every other length is within its buffer. Fails only where kw_rv_recoverable. */
+ * every other length is within its buffer. Fails only with what has a remedy. */
 #define KW_ATTRIBUTES_MAX 16
 CK_RV kw_attributes_read(const CK_FUNCTION_LIST *functions, struct kw_session *session,
                          CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, size_t count);

@@ -74,9 +74,15 @@ static bool pin_is_to_blame(const struct kw_token *token, const struct refusal *
     enum blame blame = UNLESS_ACCEPTED_BEFORE;
     if (refusal)
         blame = refusal->blame;
-    else if (kw_rv_recoverable(rv))
+    else if (kw_rv_recoverable(rv) || kw_rv_meaning(rv) == KW_RV_MEMORY)
         blame = NOT_THE_PIN;
     return blame == THE_PIN || (blame == UNLESS_ACCEPTED_BEFORE && !token->pin_accepted);
+}
+
+enum kw_status kw_pin_expired(const struct kw_token *token, CK_RV rv, struct kw_error *err)
+{
+    const struct refusal *refusal = find_refusal(KW_RV_PIN_EXPIRED);
+    return login_fail(token, refusal->status, rv, refusal->sentence, err);
 }
 
 static enum kw_status login_refused(struct kw_token *token, CK_RV rv, struct kw_error *err)

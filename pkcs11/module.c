@@ -93,7 +93,7 @@ static enum kw_status load_functions(struct kw_module *module, struct kw_error *
     return status;
 }
 
-static CK_RV initialize(struct kw_module *module)
+static CK_RV initialize_once(struct kw_module *module)
 {
     struct kw_init_args init = {
         .args = {.flags = CKF_OS_LOCKING_OK, .pReserved = module->init_args}};
@@ -102,6 +102,13 @@ static CK_RV initialize(struct kw_module *module)
     if (rv == CKR_OK || kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
         module->initialized_here = true;
     return rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
+}
+
+static CK_RV initialize(struct kw_module *module)
+{
+    CK_RV rv = initialize_once(module);
+    bool passing = kw_rv_remedy(rv) != KW_REMEDY_NONE && kw_rv_meaning(rv) != KW_RV_TIMED_OUT;
+    return passing ? initialize_once(module) : rv;
 }
 
 static void recognize(struct kw_module *module)

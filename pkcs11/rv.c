@@ -18,8 +18,8 @@ static const struct answer answers[] = {
     ANSWER(CKR_CANCEL, KW_RV_OTHER),
     ANSWER(CKR_HOST_MEMORY, KW_RV_MEMORY),
     ANSWER(CKR_SLOT_ID_INVALID, KW_RV_TOKEN_GONE),
-    ANSWER(CKR_GENERAL_ERROR, KW_RV_OTHER),
-    ANSWER(CKR_FUNCTION_FAILED, KW_RV_OTHER),
+    ANSWER(CKR_GENERAL_ERROR, KW_RV_TROUBLE),
+    ANSWER(CKR_FUNCTION_FAILED, KW_RV_TROUBLE),
     ANSWER(CKR_ARGUMENTS_BAD, KW_RV_NOT_OFFERED),
     ANSWER(CKR_NEED_TO_CREATE_THREADS, KW_RV_OTHER),
     ANSWER(CKR_CANT_LOCK, KW_RV_OTHER),
@@ -86,6 +86,7 @@ static const struct answer answers[] = {
     ANSWER(CKR_FUNCTION_REJECTED, KW_RV_OTHER),
     {KW_CKR_TIMED_OUT, KW_RV_TIMED_OUT, "no answer in time"},
     {KW_CKR_NO_MEMORY, KW_RV_MEMORY, "no locked memory or thread for it"},
+    {KW_CKR_NONSENSE, KW_RV_TROUBLE, "an impossible number of them"},
 };
 
 static const struct answer *find_answer(CK_RV rv)
@@ -112,13 +113,22 @@ const char *kw_rv_name(CK_RV rv, char out[KW_RV_NAME_SIZE])
     return out;
 }
 
+/* The policy of trying again. What is not here says that the request is wrong, or the PIN. */
+static const enum kw_remedy remedies[] = {
+    [KW_RV_SESSION_LOST] = KW_REMEDY_RECONNECT,   [KW_RV_LOGIN_LOST] = KW_REMEDY_RECONNECT,
+    [KW_RV_HANDLE_STALE] = KW_REMEDY_RECONNECT,   [KW_RV_TOKEN_GONE] = KW_REMEDY_RECONNECT,
+    [KW_RV_DEVICE_TROUBLE] = KW_REMEDY_RECONNECT, [KW_RV_NOT_INITIALIZED] = KW_REMEDY_RECONNECT,
+    [KW_RV_TIMED_OUT] = KW_REMEDY_RECONNECT, /* fails at once unless the call came back */
+    [KW_RV_TROUBLE] = KW_REMEDY_ASK_AGAIN,        [KW_RV_MEMORY] = KW_REMEDY_ASK_AGAIN,
+};
+
+enum kw_remedy kw_rv_remedy(CK_RV rv)
+{
+    size_t meaning = (size_t)kw_rv_meaning(rv);
+    return meaning < KW_COUNT(remedies) ? remedies[meaning] : KW_REMEDY_NONE;
+}
+
 bool kw_rv_recoverable(CK_RV rv)
 {
-    static const bool recoverable[] = {
-        [KW_RV_SESSION_LOST] = true, [KW_RV_LOGIN_LOST] = true,     [KW_RV_HANDLE_STALE] = true,
-        [KW_RV_TOKEN_GONE] = true,   [KW_RV_DEVICE_TROUBLE] = true, [KW_RV_NOT_INITIALIZED] = true,
-        [KW_RV_TIMED_OUT] = true, /* connecting fails at once unless the call came back */
-    };
-    size_t meaning = (size_t)kw_rv_meaning(rv);
-    return meaning < KW_COUNT(recoverable) && recoverable[meaning];
+    return kw_rv_remedy(rv) == KW_REMEDY_RECONNECT;
 }

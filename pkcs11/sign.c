@@ -27,6 +27,7 @@ struct signing {
     uint8_t hashed[sizeof(digest_info) + KW_SHA256_SIZE];
     enum kw_signature_alg alg;
     uint8_t signature[KW_RSA_MAX_BYTES];
+    bool asked_again;
 };
 
 static CK_RV sign(struct kw_token *token, struct kw_session *session, const struct way *way,
@@ -60,6 +61,17 @@ static CK_RV sign(struct kw_token *token, struct kw_session *session, const stru
     return rv;
 }
 
+/* Some tokens say that something failed where they do not offer a way: they are asked again once,
+ * and then in the other ways. */
+static bool may_pass(CK_RV rv, struct signing *job)
+{
+    if (kw_rv_remedy(rv) != KW_REMEDY_ASK_AGAIN)
+        return kw_rv_recoverable(rv) && rv != CKR_OPERATION_ACTIVE;
+    bool first = !job->asked_again;
+    job->asked_again = true;
+    return first;
+}
+
 static enum kw_status sign_in_session(struct kw_token *token, struct kw_session *session,
                                       void *context, struct kw_error *err)
 {
@@ -74,7 +86,7 @@ static enum kw_status sign_in_session(struct kw_token *token, struct kw_session 
             return KW_OK;
         }
         session->failure = rv; /* a failed operation may stay active: the session is closed */
-        if (kw_rv_recoverable(rv) && rv != CKR_OPERATION_ACTIVE)
+        if (may_pass(rv, job))
             return kw_session_fail(token, session, rv, "sign", err);
     }
     if (status)

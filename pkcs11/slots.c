@@ -66,7 +66,9 @@ static enum kw_status read_slot_ids(const struct kw_module *module, CK_SLOT_ID *
     CK_ULONG count = 0;
     /* Some modules look for new tokens only when they are asked for the number. */
     CK_RV rv = functions->C_GetSlotList(CK_TRUE, NULL, &count);
-    if (rv != CKR_OK || count > MAX_SLOTS)
+    if (rv == CKR_OK && count > MAX_SLOTS)
+        rv = KW_CKR_NONSENSE;
+    if (rv != CKR_OK)
         return slots_fail(module, rv, err);
     CK_ULONG room = count + 16;
     CK_SLOT_ID *ids = calloc(room, sizeof(*ids));
@@ -74,7 +76,9 @@ static enum kw_status read_slot_ids(const struct kw_module *module, CK_SLOT_ID *
         return kw_fail_memory(err);
     count = room;
     rv = functions->C_GetSlotList(CK_TRUE, ids, &count);
-    if (rv != CKR_OK || count > room) {
+    if (rv == CKR_OK && count > room)
+        rv = KW_CKR_NONSENSE;
+    if (rv != CKR_OK) {
         free(ids);
         return slots_fail(module, rv, err);
     }

@@ -17,6 +17,8 @@ enum kw_status kw_token_fail(const struct kw_token *token, CK_RV rv, const char 
     char name[KW_RV_NAME_SIZE];
     if (kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
         return kw_module_no_answer(token->module, token->info.label, err);
+    if (kw_rv_meaning(rv) == KW_RV_PIN_EXPIRED)
+        return kw_pin_expired(token, rv, err);
     return kw_fail_ck(err, KW_TOKEN, rv,
                       "the token \"%s\" failed to %s (%s); see that it is connected and works with "
                       "its vendor's tool, then try again",
@@ -73,6 +75,25 @@ static enum kw_status open_anchor(struct kw_token *token, CK_SLOT_ID slot, struc
     return KW_OK;
 }
 
+/* A login that doesn't show was lost already, or the token never shows one: that it does not have
+ * it is found out by sending the PIN that it accepted once more. No person is asked to type it
+ * again.
+ */
+static enum kw_status look_for_login(struct kw_token *token, struct kw_error *err)
+{
+    CK_SESSION_INFO info;
+    CK_RV rv = token->functions->C_GetSessionInfo(token->anchor, &info);
+    if (kw_rv_recoverable(rv))
+        return kw_token_fail(token, rv, "tell the state of a session", err);
+    enum kw_status status = KW_OK;
+    token->shows_login = kw_user_is_logged_in(token, token->anchor);
+    if (!token->shows_login && token->pin && token->pin_accepted)
+        status = kw_token_login(token, token->anchor, err);
+    if (!status && !token->shows_login)
+        token->shows_login = kw_user_is_logged_in(token, token->anchor);
+    return status;
+}
+
 /* An anchor that still holds is kept, and with it the login. */
 static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
 {
@@ -83,28 +104,30 @@ static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
         status = open_anchor(token, slot, err);
     if (!status)
         status = kw_token_login(token, token->anchor, err);
+    if (!status)
+        status = look_for_login(token, err);
     if (status)
         drop_anchor(token);
-    else
-        token->shows_login = kw_user_is_logged_in(token, token->anchor);
     return status;
 }
 
-/* Whether the module could be brought to where connecting is worth another try. */
-static bool revive_module(struct kw_token *token, const struct kw_error *failure)
+/* Whether connecting is worth another try; the module is started anew for it where that can be. */
+static bool may_connect_now(struct kw_token *token, const struct kw_error *failure)
 {
-    if (failure->status != KW_TOKEN || token->pin_refused)
+    if (failure->status != KW_TOKEN || token->pin_refused || kw_module_is_stuck(token->module))
         return false;
     if (kw_rv_meaning(failure->ck_rv) == KW_RV_NOT_INITIALIZED)
         return kw_module_revive(token->module);
-    return token->open_count == 0 && token->rw_count == 0 && kw_module_restart(token->module);
+    bool alone = token->open_count == 0 && token->rw_count == 0;
+    return (alone && kw_module_restart(token->module)) ||
+           kw_rv_remedy(failure->ck_rv) != KW_REMEDY_NONE;
 }
 
 enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err)
 {
     struct kw_error failure = {.status = KW_OK};
     enum kw_status status = connect_once(token, &failure);
-    if (status && revive_module(token, &failure))
+    if (status && may_connect_now(token, &failure))
         status = connect_once(token, &failure);
     if (status && err)
         *err = failure;
@@ -171,19 +194,31 @@ static void give_up_anchor(struct kw_token *token, const struct kw_session *sess
     (void)pthread_mutex_unlock(&token->lock);
 }
 
+/* Where a token is asked again though nothing is lost, that is in another session if it may be the
+ * ciphertext. Else the fault is the token's, or the module's, and it is connected anew. */
+static enum kw_remedy remedy_of(const struct kw_session *session, bool rw, enum kw_status status)
+{
+    enum kw_remedy remedy = kw_rv_remedy(session->failure);
+    if (remedy != KW_REMEDY_ASK_AGAIN || session->input_doubted)
+        return remedy;
+    return status == KW_TOKEN && !rw ? KW_REMEDY_RECONNECT : KW_REMEDY_NONE;
+}
+
 static enum kw_status with_session(struct kw_token *token, bool rw, kw_session_fn work,
                                    void *context, struct kw_error *err)
 {
     struct kw_error failure = {.status = KW_OK};
     struct kw_session session;
+    enum kw_remedy tried = KW_REMEDY_NONE, remedy;
     enum kw_status status = run_once(token, rw, work, context, &session, &failure);
-    if (status && kw_rv_recoverable(session.failure)) {
-        status = reconnect(token, session.epoch, &failure);
-        if (!status) {
-            status = run_once(token, rw, work, context, &session, &failure);
-            if (status)
-                give_up_anchor(token, &session);
-        }
+    while (status && (remedy = remedy_of(&session, rw, status)) > tried) {
+        tried = remedy;
+        if (remedy == KW_REMEDY_RECONNECT &&
+            (status = reconnect(token, session.epoch, &failure)) != KW_OK)
+            break;
+        status = run_once(token, rw, work, context, &session, &failure);
+        if (status && remedy == KW_REMEDY_RECONNECT)
+            give_up_anchor(token, &session);
     }
     /* Whatever became of a call that got no answer. */
     if (status && kw_module_is_stuck(token->module))
@@ -263,12 +298,14 @@ static enum kw_status find_and_connect(struct kw_token *token,
     struct kw_error failure = {.status = KW_OK};
     for (unsigned try = 1;; try++) {
         enum kw_status status = find_token(token, options, &failure);
-        if (!status)
+        bool listed = status == KW_OK; /* what connects tries again itself */
+        if (listed)
             status = kw_token_connect(token, &failure);
         if (!status)
             return KW_OK;
         bool unseen = status == KW_TOKEN_NOT_FOUND || failure.ck_rv == CKR_TOKEN_NOT_PRESENT;
-        if (!unseen || try == OPEN_TRIES || !kw_module_restart(token->module))
+        bool passing = !listed && try == 1 && kw_rv_remedy(failure.ck_rv) != KW_REMEDY_NONE;
+        if (!(unseen || passing) || try == OPEN_TRIES || !kw_module_restart(token->module))
             break;
         wait_after_try(try);
     }

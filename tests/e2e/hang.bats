@@ -36,7 +36,7 @@ in_time() {
     softhsm_only
     local call words
     while read -r call words; do
-        KW_FAULT_HANG=$call in_time 1 "$words" decrypt "$E2E/drop" --out out
+        KW_FAULT_SCRIPT="$call hang" in_time 1 "$words" decrypt "$E2E/drop" --out out
         assert_no_files out
     done <<'CALLS'
 C_Initialize the PKCS#11 module .*kw_fault_module.so
@@ -55,22 +55,22 @@ CALLS
 @test "a module that hangs at its end does not keep the run, nor its output" {
     softhsm_only
     local began=$SECONDS
-    KW_FAULT_HANG=C_Finalize configured decrypt "$E2E/drop" --out out
+    KW_FAULT_SCRIPT="C_Finalize hang" configured decrypt "$E2E/drop" --out out
     [ $((SECONDS - began)) -le 3 ]
     diff -r "$E2E/src" out
 }
 
 @test "lists of tokens and keys end" {
     softhsm_only
-    KW_FAULT_HANG=C_GetTokenInfo in_time 1 'the PKCS#11 module .*kw_fault_module.so' token list
-    KW_FAULT_HANG=C_FindObjectsInit in_time 1 'the token "keyward"' key list
-    KW_FAULT_HANG=C_FindObjectsInit expect 6 configured key list --json
+    KW_FAULT_SCRIPT="C_GetTokenInfo hang" in_time 1 'the PKCS#11 module .*kw_fault_module.so' token list
+    KW_FAULT_SCRIPT="C_FindObjectsInit hang" in_time 1 'the token "keyward"' key list
+    KW_FAULT_SCRIPT="C_FindObjectsInit hang" expect 6 configured key list --json
     jq -e '.error.message | test("did not answer within 1 s")' <<<"$output"
 }
 
 @test "making a key is waited for ten times as long, and what may be left is said" {
     softhsm_only
-    KW_FAULT_HANG=C_GenerateKeyPair in_time 10 'the token "keyward"' key create hanging --no-expiry
+    KW_FAULT_SCRIPT="C_GenerateKeyPair hang" in_time 10 'the token "keyward"' key create hanging --no-expiry
     says 'delete what has the id'
     configured key list --json >keys
     refute grep -q hanging keys
@@ -81,7 +81,7 @@ CALLS
     sed -i 's/^timeout = .*/timeout = 60/' keyward.conf
     local signal
     for signal in INT TERM; do
-        KW_FAULT_HANG=C_Decrypt "$KW_PROGRAM" decrypt "$E2E/drop" --out out --config keyward.conf \
+        KW_FAULT_SCRIPT="C_Decrypt hang" "$KW_PROGRAM" decrypt "$E2E/drop" --out out --config keyward.conf \
             --token t 2>said &
         local pid=$!
         sleep 1

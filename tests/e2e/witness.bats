@@ -198,7 +198,7 @@ path.write_text("".join(re.sub("^{\"seq\":[0-9]+", f"{{\"seq\":{i}", line) + "\n
     fault=$(dirname "$KW_PROGRAM")/tests/pkcs11/kw_fault_module.so
     [ -e "$fault" ] || skip "the module with faults is not built beside the program"
     let_write_tokens
-    KW_FAULT_REAL_MODULE=$KW_TEST_MODULE KW_FAULT_HANG=C_Decrypt "$KW_PROGRAM" decrypt "$E2E/drop" \
+    KW_FAULT_REAL_MODULE=$KW_TEST_MODULE KW_FAULT_SCRIPT="C_Decrypt hang" "$KW_PROGRAM" decrypt "$E2E/drop" \
         --out out --token "${KW_TEST_TOKEN/"$KW_TEST_MODULE"/"$fault"}" 2>/dev/null &
     pid=$!
     for _ in {1..100}; do

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fault_module.h"
+#include "fault_script.h"
 
 struct kw_fault *kw_fault_control(void);
 
@@ -13,6 +14,7 @@ static struct kw_fault fault;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST list;
+static CK_FUNCTION_LIST scripted;
 
 /* Of the operation in a session. Which thread calls says nothing. */
 static struct operation {
@@ -28,10 +30,7 @@ struct kw_fault *kw_fault_control(void)
 
 static void hang_if(const char *name)
 {
-    const char *here = atomic_load(&fault.hang), *always = getenv("KW_FAULT_HANG");
-    if (always && strcmp(always, name) == 0)
-        for (;;)
-            (void)pause();
+    const char *here = atomic_load(&fault.hang);
     if (!here || strcmp(here, name) != 0)
         return;
     unsigned number = atomic_fetch_add(&fault.to_hang, 1) + 1, at = atomic_load(&fault.hang_at);
@@ -430,6 +429,8 @@ static CK_RV load_real(void)
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
 {
     CK_RV rv = load_real();
+    if (rv == CKR_OK)
+        rv = kw_fault_script_load();
     if (rv != CKR_OK)
         return rv;
     list = *real;
@@ -463,6 +464,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
     list.C_Decrypt = decrypt;
     list.C_SignInit = sign_init;
     list.C_Sign = sign;
-    *ret_list = &list;
+    kw_fault_script_front(&list, &scripted);
+    *ret_list = &scripted;
     return CKR_OK;
 }

@@ -1,4 +1,6 @@
-/* A PKCS#11 module that passes every call on to a real one and, where told so, answers itself. */
+/* A PKCS#11 module that passes every call on to a real one and, where told so, answers itself: by
+ * the switches here for tests in its process, by a script for those of a program: fault_script.h.
+ */
 #ifndef KW_FAULT_MODULE_H
 #define KW_FAULT_MODULE_H
 
@@ -45,8 +47,7 @@ struct kw_fault {
     bool wrong_signatures;
     bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
-    /* The function of this name, "C_Decrypt", blocks until it is released; so too the one that
-     * KW_FAULT_HANG in the environment names, for ever. */
+    /* The function of this name, "C_Decrypt", blocks until it is released. */
     const char *_Atomic hang;
     atomic_uint hang_at;  /* its call of this number, from 1; 0: each */
     atomic_bool released; /* those that block go on */

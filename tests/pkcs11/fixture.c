@@ -514,5 +514,5 @@ void hsm_cut_over(struct hsm_cuts *cuts, bool done)
 void hsm_cuts_end(const struct hsm_cuts *cuts, unsigned least)
 {
     print_message("%u calls were survived, %u were not\n", cuts->good, cuts->bad);
-    assert_true(cuts->good > 0 && cuts->bad > least);
+    assert_true(cuts->good > 0 && cuts->bad >= least);
 }

@@ -146,8 +146,8 @@ struct hsm_cuts {
 bool hsm_cut_next(struct hsm_cuts *cuts);
 void hsm_cut_arm(struct hsm_cuts *cuts);
 void hsm_cut_over(struct hsm_cuts *cuts, bool done);
-/* Fails the test unless calls were survived, and more than `least` were not: else nothing was
- * tested. */
+/* Fails the test unless calls were survived, and at least so many were not: what changes a token is
+ * not asked for again after each. */
 void hsm_cuts_end(const struct hsm_cuts *cuts, unsigned least);
 
 #endif

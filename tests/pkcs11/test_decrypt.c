@@ -191,7 +191,8 @@ static void falls_back_to_raw_rsa_and_remembers(void **state)
         fault->strip_zeros = true;
         for (int round = 0; round < 4; round++)
             hsm_assert_unwraps(token, &key, KW_RSA_OAEP);
-        assert_int_equal(fault->oaep_inits, 1);
+        /* One that may pass is asked for again. */
+        assert_int_equal(fault->oaep_inits, answers[i] == CKR_GENERAL_ERROR ? 2 : 1);
         assert_int_equal(fault->raw_inits, 4);
         kw_token_free(token);
     }
@@ -293,7 +294,7 @@ static void the_session_of_a_failure_is_closed(void **state)
     uint8_t wrapped[KW_RSA_MAX_BYTES];
     size_t len = hsm_wrap(&key, KW_RSA_OAEP, wrapped);
     assert_int_equal(fault->sessions, 2); /* the anchor and the one that read the keys */
-    fault->decrypt_answer = CKR_GENERAL_ERROR;
+    fault->decrypt_answer = CKR_ENCRYPTED_DATA_INVALID;
     for (unsigned i = 0; i < 3; i++) {
         unsigned before = fault->closes;
         fails_to_unwrap(token, &key, KW_RSA_OAEP, wrapped, len, &first);

@@ -368,7 +368,7 @@ static void fail_each_call(struct kw_token *token, struct kw_fault *fault, bool 
         else
             when_bad();
     }
-    hsm_cuts_end(&cuts, 10);
+    hsm_cuts_end(&cuts, 5);
 }
 
 static bool try_make(struct kw_token *token, struct kw_token_key *key)

@@ -252,10 +252,18 @@ static void a_token_that_fails_once(void **state)
 {
     (void)state;
     HSM_NEEDED();
-    static const CK_RV answers[] = {CKR_DEVICE_REMOVED,         CKR_DEVICE_ERROR,
-                                    CKR_TOKEN_NOT_PRESENT,      CKR_SESSION_CLOSED,
-                                    CKR_SESSION_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN,
-                                    CKR_KEY_HANDLE_INVALID,     CKR_OPERATION_NOT_INITIALIZED};
+    static const CK_RV answers[] = {CKR_DEVICE_REMOVED,
+                                    CKR_DEVICE_ERROR,
+                                    CKR_TOKEN_NOT_PRESENT,
+                                    CKR_SESSION_CLOSED,
+                                    CKR_SESSION_HANDLE_INVALID,
+                                    CKR_USER_NOT_LOGGED_IN,
+                                    CKR_KEY_HANDLE_INVALID,
+                                    CKR_OPERATION_NOT_INITIALIZED,
+                                    CKR_GENERAL_ERROR,
+                                    CKR_FUNCTION_FAILED,
+                                    CKR_HOST_MEMORY,
+                                    CKR_DEVICE_MEMORY};
     struct kw_fault *fault = hsm_fault();
     struct kw_token *token = open_faulty();
     struct kw_token_key key = hsm_find_key(token, "kw-stays");
@@ -269,6 +277,36 @@ static void a_token_that_fails_once(void **state)
     assert_int_equal(fault->logins, 1); /* the login held all the time */
     kw_token_free(token);
     assert_int_equal(fault->sessions, 0);
+}
+
+/* What may be the ciphertext is tried again where the token may be meant, but nothing is opened
+ * anew for it, which others who use the token would feel. */
+static void a_ciphertext_that_is_bad(void **state)
+{
+    (void)state;
+    HSM_NEEDED();
+    static const struct {
+        CK_RV answer;
+        unsigned tries;
+    } cases[] = {
+        {CKR_ENCRYPTED_DATA_INVALID, 1}, {CKR_ENCRYPTED_DATA_LEN_RANGE, 1},
+        {CKR_DATA_INVALID, 1},           {CKR_BUFFER_TOO_SMALL, 1},
+        {CKR_VENDOR_DEFINED | 1, 1},     {CKR_GENERAL_ERROR, 2},
+        {CKR_FUNCTION_FAILED, 2},        {CKR_DEVICE_MEMORY, 2},
+    };
+    struct kw_fault *fault = hsm_fault();
+    struct kw_token *token = open_faulty();
+    struct kw_token_key key = hsm_find_key(token, "kw-stays");
+    for (size_t i = 0; i < KW_COUNT(cases); i++) {
+        unsigned long epoch = token->epoch;
+        unsigned before = fault->decrypts;
+        fault->decrypt_answer = cases[i].answer;
+        fails_as(token, &key, KW_KEY_UNWRAP, "does not unwrap the data key");
+        assert_int_equal(fault->decrypts, before + cases[i].tries);
+        assert_int_equal(token->epoch, epoch);
+    }
+    assert_int_equal(fault->logins, 1);
+    kw_token_free(token);
 }
 
 static void a_token_that_keeps_failing(void **state)
@@ -411,6 +449,7 @@ int main(void)
         cmocka_unit_test(more_keys_than_are_remembered),
         cmocka_unit_test(a_key_that_another_process_destroys),
         cmocka_unit_test(a_token_that_fails_once),
+        cmocka_unit_test(a_ciphertext_that_is_bad),
         cmocka_unit_test(a_token_that_keeps_failing),
         cmocka_unit_test(a_token_that_is_pulled_out),
         cmocka_unit_test(a_token_that_is_not_seen_at_first),

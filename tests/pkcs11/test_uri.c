@@ -255,6 +255,10 @@ static void answers_of_tokens(void **state)
     assert_false(kw_rv_recoverable(CKR_OK));
     assert_false(kw_rv_recoverable(CKR_PIN_INCORRECT));
     assert_false(kw_rv_recoverable(CKR_GENERAL_ERROR));
+    assert_int_equal(kw_rv_remedy(CKR_GENERAL_ERROR), KW_REMEDY_ASK_AGAIN);
+    assert_int_equal(kw_rv_remedy(CKR_TOKEN_NOT_PRESENT), KW_REMEDY_RECONNECT);
+    assert_int_equal(kw_rv_remedy(CKR_ENCRYPTED_DATA_INVALID), KW_REMEDY_NONE);
+    assert_int_equal(kw_rv_remedy(CKR_PIN_LOCKED), KW_REMEDY_NONE);
     assert_false(kw_rv_recoverable(0x80000001UL));
 }
 

@@ -235,8 +235,7 @@ def main():
     if len(sys.argv) not in (2, 3) or "KW_TEST_TOKEN" not in os.environ:
         sys.exit(__doc__)
     moments = int(sys.argv[2]) if len(sys.argv) > 2 else MOMENTS
-    seed = int(os.environ.get("KW_TEST_SEED") or random.SystemRandom().randrange(1 << 31))
-    print(f"# KW_TEST_SEED={seed}")
+    seed = suite.seed()
     tap = suite.Tap()
     with tempfile.TemporaryDirectory(prefix="keyward-loss-") as scratch:
         bench = suite.Bench(os.path.abspath(sys.argv[1]), scratch, False)

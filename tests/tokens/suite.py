@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,13 @@ class Bench:
         if not pub.exists():
             pub.write_text(self.versions(name)[0]["pem"])
         return {"bits": bits, "name": name, "pub": str(pub)}
+
+
+def seed():
+    """Of what is drawn: as KW_TEST_SEED gives it, or a new one, which is printed."""
+    number = int(os.environ.get("KW_TEST_SEED") or random.SystemRandom().randrange(1 << 31))
+    print(f"# KW_TEST_SEED={number}")
+    return number
 
 
 def sentence(done):
