@@ -177,6 +177,7 @@ struct kw_token {
     const CK_FUNCTION_LIST *functions;
     CK_TOKEN_INFO identity;
     struct kw_token_info info;
+    bool unattended;
     kw_pin_fn ask_pin;
     void *ask_pin_context;
 

@@ -228,6 +228,7 @@ static enum kw_status token_new(struct kw_crypto *crypto, const struct kw_token_
         return kw_fail_memory(err);
     }
     token->crypto = crypto;
+    token->unattended = options->unattended;
     token->ask_pin = options->pin;
     token->ask_pin_context = options->pin_context;
     token->idle = idle;

@@ -6,39 +6,41 @@
 
 #define MIB ((uint64_t)1024 * 1024)
 
-/* With the lock held. No trail where none is to be kept. */
-static enum kw_status open_trail(struct kw_keyring *keyring, struct kw_error *err)
+/* With what is in common locked. No trail where none is to be kept. */
+static enum kw_status open_locked(struct kw_keyring *keyring, struct kw_error *err)
 {
     char *dir = NULL;
-    if (keyring->trail || keyring->config.audit.enabled == KW_NO)
+    if (keyring->common->trail || keyring->config.audit.enabled == KW_NO)
         return KW_OK;
     enum kw_status status = kw_trail_dir(&keyring->config, &dir, err);
     if (status)
         return status;
     const struct kw_trail_options options = {
         .dir = dir, .rotate_bytes = (uint64_t)keyring->config.audit.rotate_mib * MIB};
-    status = kw_trail_open(keyring->crypto, &options, &keyring->trail, err);
+    status = kw_trail_open(keyring->crypto, &options, &keyring->common->trail, err);
     free(dir);
     return status;
 }
 
-static enum kw_status append(struct kw_keyring *keyring, const struct kw_deed *deeds, size_t count,
-                             struct kw_error *err)
+/* *ret_trail is NULL where none is to be kept. `grows`: it is going to. */
+static enum kw_status open_trail(struct kw_keyring *keyring, bool grows,
+                                 struct kw_trail **ret_trail, struct kw_error *err)
 {
-    enum kw_status status = open_trail(keyring, err);
-    if (status || !keyring->trail)
-        return status;
-    keyring->trail_grew = true;
-    return kw_trail_append(keyring->trail, deeds, count, NULL, err);
+    struct kw_common *common = keyring->common;
+    (void)pthread_mutex_lock(&common->lock);
+    enum kw_status status = open_locked(keyring, err);
+    common->trail_grew |= grows && !status && common->trail;
+    *ret_trail = status ? NULL : common->trail;
+    (void)pthread_mutex_unlock(&common->lock);
+    return status;
 }
 
 enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                   size_t count, struct kw_error *err)
 {
-    (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = append(keyring, deeds, count, err);
-    (void)pthread_mutex_unlock(&keyring->lock);
-    return status;
+    struct kw_trail *trail = NULL;
+    enum kw_status status = open_trail(keyring, true, &trail, err);
+    return status || !trail ? status : kw_trail_append(trail, deeds, count, NULL, err);
 }
 
 /* ---- one act ---- */
@@ -74,7 +76,7 @@ enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, cons
     act->deed.key.serial = token->serial;
     act->deed.key.label = name;
     name_key(keyring, act, key);
-    return append(keyring, &act->deed, 1, err);
+    return kw_keyring_witness(keyring, &act->deed, 1, err);
 }
 
 enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
@@ -86,7 +88,7 @@ enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum k
     act->deed.status = status;
     act->deed.ck_rv = act->ck_rv ? act->ck_rv : act->failure.ck_rv;
     act->deed.detail = status ? act->failure.message : NULL;
-    enum kw_status written = append(keyring, &act->deed, 1, &unwritten);
+    enum kw_status written = kw_keyring_witness(keyring, &act->deed, 1, &unwritten);
     if (status && err)
         *err = act->failure;
     if (status || !written)
@@ -120,8 +122,8 @@ static enum kw_status sign(void *context, const void *data, size_t len,
     return status;
 }
 
-static enum kw_status seal(struct kw_keyring *keyring, const struct kw_token_key *signer,
-                           struct kw_error *err)
+static enum kw_status seal(struct kw_keyring *keyring, struct kw_trail *trail,
+                           const struct kw_token_key *signer, struct kw_error *err)
 {
     struct kw_buffer pem = KW_BUFFER_INIT(8192);
     struct sealing sealing = {keyring, signer};
@@ -132,7 +134,7 @@ static enum kw_status seal(struct kw_keyring *keyring, const struct kw_token_key
                                             .serial = kw_token_info(keyring->token)->serial,
                                             .sign = sign,
                                             .context = &sealing};
-        status = kw_trail_checkpoint(keyring->trail, &note, err);
+        status = kw_trail_checkpoint(trail, &note, err);
     }
     kw_buffer_cleanup(&pem);
     return status;
@@ -141,25 +143,41 @@ static enum kw_status seal(struct kw_keyring *keyring, const struct kw_token_key
 /* With the lock held. */
 static enum kw_status seal_trail(struct kw_keyring *keyring, bool make_signer, struct kw_error *err)
 {
+    struct kw_trail *trail = NULL;
     enum kw_status status = kw_keyring_connect(keyring, err);
     if (!status)
-        status = open_trail(keyring, err);
-    if (status || !keyring->trail)
+        status = open_trail(keyring, false, &trail, err);
+    if (status || !trail)
         return status;
     const struct kw_token_key *signer = kw_signer_find(keyring, NULL);
     if (!signer && make_signer)
         status = kw_signer_get(keyring, &signer, err);
-    return status || !signer ? status : seal(keyring, signer, err);
+    return status || !signer ? status : seal(keyring, trail, signer, err);
+}
+
+/* Returns what it was before. */
+static bool set_grown(struct kw_common *common, bool grown)
+{
+    (void)pthread_mutex_lock(&common->lock);
+    bool before = common->trail_grew;
+    common->trail_grew = grown;
+    (void)pthread_mutex_unlock(&common->lock);
+    return before;
 }
 
 enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signer,
                                      struct kw_error *err)
 {
-    enum kw_status status = KW_OK;
+    struct kw_common *common = keyring->common;
+    if (!make_signer)
+        keyring = kw_failover_serving(keyring);
+    bool grew = set_grown(common, false);
+    if (!grew && !make_signer)
+        return KW_OK;
     (void)pthread_mutex_lock(&keyring->lock);
-    if (keyring->trail_grew || make_signer)
-        status = seal_trail(keyring, make_signer, err);
-    keyring->trail_grew &= status != KW_OK;
+    enum kw_status status = seal_trail(keyring, make_signer, err);
     (void)pthread_mutex_unlock(&keyring->lock);
+    if (status && grew)
+        (void)set_grown(common, true);
     return status;
 }

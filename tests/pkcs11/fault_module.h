@@ -45,6 +45,8 @@ struct kw_fault {
     bool wrong_signatures;
     bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
+    _Atomic CK_RV down; /* the answer to all that a token is asked from now on */
+
     /* The function of this name, "C_Decrypt", blocks until it is released; so too the one that
      * KW_FAULT_HANG in the environment names, for ever. */
     const char *_Atomic hang;
