@@ -48,7 +48,7 @@ static void void_sessions(struct kw_token *token)
 
 static void drop_anchor(struct kw_token *token)
 {
-    if (token->connected)
+    if (token->connected && token->starts == kw_module_starts(token->module))
         (void)token->functions->C_CloseSession(token->anchor);
     token->connected = false;
 }
@@ -57,7 +57,8 @@ static bool anchor_holds(const struct kw_token *token, CK_SLOT_ID slot)
 {
     CK_SESSION_INFO info;
     return token->connected && token->slot == slot &&
-           token->functions->C_GetSessionInfo(token->anchor, &info) == CKR_OK;
+           token->functions->C_GetSessionInfo(token->anchor, &info) == CKR_OK &&
+           info.slotID == slot;
 }
 
 /* Before any other session is opened: the module may use the number of a dead one again. */
@@ -73,10 +74,19 @@ static enum kw_status open_anchor(struct kw_token *token, CK_SLOT_ID slot, struc
     return KW_OK;
 }
 
-/* An anchor that still holds is kept, and with it the login. */
-static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
+/* What was open before the module was started anew is not closed: its numbers may be another
+ * token's sessions now. */
+static void forget_if_started_anew(struct kw_token *token, unsigned long starts)
 {
     void_sessions(token);
+    if (token->starts != starts)
+        drop_anchor(token);
+    token->starts = starts;
+}
+
+/* An anchor that still holds is kept, and with it the login. */
+static enum kw_status connect_within(struct kw_token *token, struct kw_error *err)
+{
     CK_SLOT_ID slot = 0;
     enum kw_status status = kw_slot_find_again(token->module, &token->identity, &slot, err);
     if (!status && !anchor_holds(token, slot))
@@ -90,13 +100,21 @@ static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
     return status;
 }
 
+static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
+{
+    forget_if_started_anew(token, kw_module_enter(token->module, &token->in_use));
+    enum kw_status status = connect_within(token, err);
+    kw_module_leave(token->module, &token->in_use);
+    return status;
+}
+
 /* Whether the module could be brought to where connecting is worth another try. */
 static bool revive_module(struct kw_token *token, const struct kw_error *failure)
 {
     if (failure->status != KW_TOKEN || token->pin_refused)
         return false;
     if (kw_rv_meaning(failure->ck_rv) == KW_RV_NOT_INITIALIZED)
-        return kw_module_revive(token->module);
+        return kw_module_revive(token->module, &token->in_use);
     return token->open_count == 0 && token->rw_count == 0 && kw_module_restart(token->module);
 }
 
@@ -147,13 +165,17 @@ static enum kw_status run_once(struct kw_token *token, bool rw, kw_session_fn wo
     enum kw_status status =
         rw ? kw_pool_open_rw(token, &session, err) : kw_pool_take(token, &session, err);
     if (!status) {
-        status = work(token, &session, context, err);
+        bool holds = kw_module_enter(token->module, &token->in_use) == session.starts;
+        status = holds ? work(token, &session, context, err)
+                       : kw_session_fail(token, &session, CKR_SESSION_HANDLE_INVALID,
+                                         "keep its sessions", err);
         if (status && !kw_rv_recoverable(session.failure) && lost_login(token, &session))
             session.failure = CKR_USER_NOT_LOGGED_IN;
         if (rw)
             kw_pool_close_rw(token, &session);
         else
             kw_pool_give_back(token, &session);
+        kw_module_leave(token->module, &token->in_use);
     }
     *ret_session = session;
     return status;
@@ -315,8 +337,10 @@ void kw_token_free(struct kw_token *token)
     if (!token)
         return;
     if (token->module) {
+        (void)kw_module_enter(token->module, &token->in_use);
         void_sessions(token);
         drop_anchor(token);
+        kw_module_leave(token->module, &token->in_use);
     }
     kw_module_put(token->module);
     kw_secret_free(token->pin);
