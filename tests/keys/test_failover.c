@@ -98,6 +98,7 @@ struct plan {
     const char *first_pin, *second_pin;       /* NULL: the file with the right one */
     uint64_t probe_ms;                        /* 0: it is not due before the test is over */
     bool without;                             /* no failover */
+    kw_ask_pin_fn ask_pin;
 };
 
 static const struct plan defaults;
@@ -118,7 +119,8 @@ static struct kw_keyring *open_keyring(const struct plan *plan)
                    plan->first_pin ? plan->first_pin : pin_path,
                    plan->without ? "" : "failover = b\n", trail_path);
     put_text(config_path, text);
-    const struct kw_keyring_options options = {.config_file = config_path};
+    const struct kw_keyring_options options = {.config_file = config_path,
+                                               .ask_pin = plan->ask_pin};
     struct kw_keyring *keyring = NULL;
     struct kw_error err = {.status = KW_OK};
     fault = hsm_fault();
@@ -269,6 +271,16 @@ static size_t count_warnings(struct kw_keyring *keyring, const char *part)
     return count;
 }
 
+static void wait_for_warning(struct kw_keyring *keyring, const char *part)
+{
+    uint64_t began = kw_now_ms();
+    while (count_warnings(keyring, part) == 0) {
+        if (kw_now_ms() - began > 10000)
+            fail_msg("no warning has \"%s\"", part);
+        (void)usleep(20000);
+    }
+}
+
 #define HERE           "keyward test"
 #define UNWRAP(on, is) "unwrap " on " intent -\nunwrap " on " outcome " is "\n"
 #define TO_SPARE       "token.failover " SPARE " - -\n"
@@ -391,17 +403,75 @@ static void the_probe_sends_no_pin_twice(void **state)
     const struct kw_token_key *key = found(keyring, SPARE_NAME);
     fault->login_answer = CKR_PIN_INCORRECT;
     atomic_store(&fault->down, CKR_OK);
-    uint64_t began = kw_now_ms();
-    while (count_warnings(keyring, "[token a] can't serve again before the program is started "
-                                   "anew: ") == 0) {
-        assert_true(kw_now_ms() - began < 10000);
-        (void)usleep(20000);
-    }
+    wait_for_warning(keyring, "[token a] can't serve again before the program is started anew: ");
     (void)usleep(2 * PROBE_MS * 1000);
     assert_true(on_spare(keyring, key));
     assert_true(fault->logins <= 1); /* none where this PIN was refused before */
     assert_int_equal(count_warnings(keyring, "can't serve again"), 1);
     assert_int_equal(count_on_trail("token.return"), 0);
+    kw_keyring_free(keyring);
+}
+
+static unsigned asked;
+
+static enum kw_status ask_pin(void *context, const char *label, char *pin, size_t capacity,
+                              size_t *ret_len)
+{
+    (void)context;
+    (void)label;
+    asked++;
+    *ret_len = strlen(hsm.pin);
+    assert_true(*ret_len <= capacity);
+    memcpy(pin, hsm.pin, *ret_len);
+    return KW_OK;
+}
+
+static void the_probe_asks_no_one(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    const CK_FLAGS flags[] = {0, CKF_PROTECTED_AUTHENTICATION_PATH};
+    for (size_t i = 0; i < KW_COUNT(flags); i++) {
+        struct kw_keyring *keyring = open_keyring(
+            &(struct plan){.probe_ms = PROBE_MS, .first_pin = "prompt", .ask_pin = ask_pin});
+        fault->set_flags = flags[i];
+        atomic_store(&fault->down, CKR_DEVICE_ERROR);
+        const struct kw_token_key *key = found(keyring, SPARE_NAME);
+        atomic_store(&fault->down, CKR_OK);
+        wait_for_warning(keyring, "[token a] can't serve again before the program is started anew");
+        assert_int_equal(count_warnings(keyring, "no one is asked in the background"), 1);
+        assert_true(on_spare(keyring, key));
+        assert_int_equal(asked, 0);
+        assert_int_equal(fault->logins, 0);
+        kw_keyring_free(keyring);
+    }
+}
+
+static void a_token_without_a_key_that_was_used_is_not_taken_back(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    struct kw_keyring *keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS});
+    const struct kw_token_key *key = found(keyring, NAME);
+    struct failover *failover = keyring->failover;
+    atomic_store(&fault->down, CKR_DEVICE_REMOVED);
+    assert_true(on_spare(keyring, key));
+    /* As if one had been used that the first token does not have. */
+    struct kw_rsa_public foreign = key->public;
+    foreign.modulus[foreign.modulus_len - 1] ^= 2;
+    (void)pthread_mutex_lock(&failover->lock);
+    failover->used[failover->used_next++] = foreign;
+    (void)pthread_mutex_unlock(&failover->lock);
+    atomic_store(&fault->down, CKR_OK);
+    wait_for_warning(keyring, "[token a] can't serve again yet: the token \"keyward test\" has not "
+                              "every key that is in use");
+    (void)usleep(2 * PROBE_MS * 1000);
+    assert_true(on_spare(keyring, key));
+    assert_int_equal(count_warnings(keyring, "can't serve again yet"), 1);
+    (void)pthread_mutex_lock(&failover->lock);
+    failover->used_next--;
+    (void)pthread_mutex_unlock(&failover->lock);
+    (void)wait_for_return(keyring, key);
     kw_keyring_free(keyring);
 }
 
@@ -686,6 +756,8 @@ int main(void)
         cmocka_unit_test(a_keyring_ends_while_its_probe_hangs),
         cmocka_unit_test(two_tokens_of_one_module),
         cmocka_unit_test(threads_that_unwrap_see_no_failure),
+        cmocka_unit_test(the_probe_asks_no_one),
+        cmocka_unit_test(a_token_without_a_key_that_was_used_is_not_taken_back),
         cmocka_unit_test(a_wrong_pin_is_told_and_not_covered_up),
         cmocka_unit_test(the_probe_sends_no_pin_twice),
     };
