@@ -84,8 +84,15 @@ enum kw_status kw_module_no_answer(const struct kw_module *module, const char *l
                                    struct kw_error *err);
 const char *kw_module_path(const struct kw_module *module);
 const struct kw_quirks *kw_module_quirks(const struct kw_module *module);
-/* C_Initialize again after somebody else finalised the module. False if that fails. */
-bool kw_module_revive(struct kw_module *module);
+/* C_Initialize again after somebody else finalised the module, once no other token is in the middle
+ * of something (`in_use` is the caller's own, as below). False if that fails or takes too long. */
+bool kw_module_revive(struct kw_module *module, const unsigned *in_use);
+/* Around the use of sessions: the module is not started anew for another token meanwhile. Returns
+ * how often it was started: the numbers of sessions from before the last time may be those of
+ * another token's now. *in_use counts for the token, and is the module's to change. */
+unsigned long kw_module_enter(struct kw_module *module, unsigned *in_use);
+void kw_module_leave(struct kw_module *module, unsigned *in_use);
+unsigned long kw_module_starts(struct kw_module *module);
 /* C_Finalize and C_Initialize: the only cure for a module whose daemon or storage came back.
  * Refused (false) where another kw_token uses the module or it was not initialised here. The caller
  * has no session open. */
@@ -186,14 +193,18 @@ struct kw_token {
     const CK_FUNCTION_LIST *functions;
     CK_TOKEN_INFO identity;
     struct kw_token_info info;
+    bool unattended;
     kw_pin_fn ask_pin;
     void *ask_pin_context;
+
+    unsigned in_use; /* kw_module_enter's */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t session_freed;
     CK_SLOT_ID slot;
-    unsigned long epoch; /* grows with each reconnection: older sessions and handles are void */
-    bool connected;      /* `anchor` is open: the session that keeps the login alive */
+    unsigned long starts; /* of the module, when it was connected */
+    unsigned long epoch;  /* grows with each reconnection: older sessions and handles are void */
+    bool connected;       /* `anchor` is open: the session that keeps the login alive */
     CK_SESSION_HANDLE anchor;
     bool shows_login; /* C_GetSessionInfo tells of a login, so it tells of its loss too */
     CK_SESSION_HANDLE *idle;
@@ -215,6 +226,7 @@ struct kw_token {
 struct kw_session {
     CK_SESSION_HANDLE handle;
     unsigned long epoch;
+    unsigned long starts; /* of the module, when it was opened */
     CK_RV failure;
     bool input_doubted; /* what failed may be the ciphertext: the token itself may be well */
 };
@@ -261,7 +273,7 @@ enum kw_status kw_token_login_for_key(struct kw_token *token, CK_SESSION_HANDLE 
 enum kw_status kw_pool_take(struct kw_token *token, struct kw_session *ret_session,
                             struct kw_error *err);
 void kw_pool_give_back(struct kw_token *token, struct kw_session *session);
-/* Closes the idle sessions. Under the lock. */
+/* Closes the idle sessions, unless the module was started anew. Under the lock. */
 void kw_pool_close_idle(struct kw_token *token);
 enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_session,
                                struct kw_error *err);

@@ -146,7 +146,12 @@ static enum kw_status send_pin(struct kw_token *token, CK_SESSION_HANDLE session
     enum kw_status status = check_flags(token, now->flags, err);
     if (status)
         return status;
-    if (now->flags & CKF_PROTECTED_AUTHENTICATION_PATH) {
+    bool typed = now->flags & CKF_PROTECTED_AUTHENTICATION_PATH;
+    if (typed && token->unattended)
+        return login_fail(token, KW_PIN_MISSING, CKR_OK,
+                          "wants its PIN typed on itself, and no one is asked in the background",
+                          err);
+    if (typed) {
         *ret_rv = token->functions->C_Login(session, user, NULL, 0);
         return KW_OK;
     }

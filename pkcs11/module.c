@@ -14,6 +14,7 @@
 #define SHOWN        192
 
 #define DEFAULT_TIMEOUT_S 30
+#define OTHERS_END_S      3
 
 struct refused_pin {
     CK_TOKEN_INFO token;
@@ -33,6 +34,13 @@ struct kw_module {
     unsigned timeout_s;
     size_t users;
     bool initialized_here;
+
+    pthread_mutex_t use_lock; /* guards the next four; not held while the module works */
+    pthread_cond_t use_changed;
+    unsigned in_use;
+    bool starting;
+    unsigned long starts;
+
     struct refused_pin refused[REFUSED_PINS];
     size_t next_refused;
 };
@@ -93,6 +101,13 @@ static enum kw_status load_functions(struct kw_module *module, struct kw_error *
     return status;
 }
 
+static void count_start(struct kw_module *module)
+{
+    (void)pthread_mutex_lock(&module->use_lock);
+    module->starts++;
+    (void)pthread_mutex_unlock(&module->use_lock);
+}
+
 static CK_RV initialize_once(struct kw_module *module)
 {
     struct kw_init_args init = {
@@ -101,6 +116,8 @@ static CK_RV initialize_once(struct kw_module *module)
     /* Where it comes back late and says that it was done, it was done here. */
     if (rv == CKR_OK || kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
         module->initialized_here = true;
+    if (rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
+        count_start(module);
     return rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
 }
 
@@ -143,6 +160,8 @@ static void discard(struct kw_module *module)
     kw_guard_free(module->guard);
     if (module->library)
         (void)dlclose(module->library);
+    (void)pthread_cond_destroy(&module->use_changed);
+    (void)pthread_mutex_destroy(&module->use_lock);
     free(module->init_args);
     free(module->path);
     free(module);
@@ -157,6 +176,12 @@ static enum kw_status load(const char *path, struct kw_module **ret_module, stru
         free(module);
         return kw_fail_memory(err);
     }
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic); /* none of these can fail on Linux */
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&module->use_changed, &monotonic);
+    (void)pthread_mutex_init(&module->use_lock, NULL);
+    (void)pthread_condattr_destroy(&monotonic);
     enum kw_status status;
     module->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (module->library) {
@@ -330,11 +355,68 @@ const struct kw_quirks *kw_module_quirks(const struct kw_module *module)
     return module->quirks;
 }
 
-bool kw_module_revive(struct kw_module *module)
+unsigned long kw_module_enter(struct kw_module *module, unsigned *in_use)
 {
+    (void)pthread_mutex_lock(&module->use_lock);
+    while (module->starting)
+        (void)pthread_cond_wait(&module->use_changed, &module->use_lock);
+    module->in_use++;
+    (*in_use)++;
+    unsigned long starts = module->starts;
+    (void)pthread_mutex_unlock(&module->use_lock);
+    return starts;
+}
+
+void kw_module_leave(struct kw_module *module, unsigned *in_use)
+{
+    (void)pthread_mutex_lock(&module->use_lock);
+    module->in_use--;
+    (*in_use)--;
+    (void)pthread_cond_broadcast(&module->use_changed);
+    (void)pthread_mutex_unlock(&module->use_lock);
+}
+
+unsigned long kw_module_starts(struct kw_module *module)
+{
+    (void)pthread_mutex_lock(&module->use_lock);
+    unsigned long starts = module->starts;
+    (void)pthread_mutex_unlock(&module->use_lock);
+    return starts;
+}
+
+/* Until no other token has anything under way. The module is not initialised, so that all of it
+ * fails soon; what is still there then waits for this very token. */
+static bool begin_start(struct kw_module *module, const unsigned *in_use)
+{
+    struct timespec end = {.tv_sec = 0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += OTHERS_END_S;
+    int code = 0;
+    (void)pthread_mutex_lock(&module->use_lock);
+    while ((module->starting || module->in_use > *in_use) && code != ETIMEDOUT)
+        code = pthread_cond_timedwait(&module->use_changed, &module->use_lock, &end);
+    bool may = !module->starting && module->in_use == *in_use;
+    module->starting |= may;
+    (void)pthread_mutex_unlock(&module->use_lock);
+    return may;
+}
+
+static void end_start(struct kw_module *module)
+{
+    (void)pthread_mutex_lock(&module->use_lock);
+    module->starting = false;
+    (void)pthread_cond_broadcast(&module->use_changed);
+    (void)pthread_mutex_unlock(&module->use_lock);
+}
+
+bool kw_module_revive(struct kw_module *module, const unsigned *in_use)
+{
+    if (!begin_start(module, in_use))
+        return false;
     (void)pthread_mutex_lock(&table_lock);
     CK_RV rv = initialize(module);
     (void)pthread_mutex_unlock(&table_lock);
+    end_start(module);
     return rv == CKR_OK;
 }
 

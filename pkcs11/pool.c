@@ -4,7 +4,8 @@
 
 void kw_pool_close_idle(struct kw_token *token)
 {
-    for (size_t i = 0; i < token->idle_count; i++)
+    bool hold = token->starts == kw_module_starts(token->module);
+    for (size_t i = 0; i < token->idle_count && hold; i++)
         (void)token->functions->C_CloseSession(token->idle[i]);
     token->open_count -= token->idle_count;
     token->idle_count = 0;
@@ -43,14 +44,27 @@ static enum kw_status open_session(struct kw_token *token, struct kw_session *se
     return KW_OK;
 }
 
+static enum kw_status ensure_connected(struct kw_token *token, struct kw_error *err)
+{
+    bool holds = token->connected && token->starts == kw_module_starts(token->module);
+    return holds ? KW_OK : kw_token_connect(token, err);
+}
+
+static void close_session(struct kw_token *token, const struct kw_session *session)
+{
+    if (session->starts == kw_module_starts(token->module))
+        (void)token->functions->C_CloseSession(session->handle);
+}
+
 static enum kw_status take_locked(struct kw_token *token, struct kw_session *session,
                                   struct kw_error *err)
 {
     for (;;) {
-        enum kw_status status = token->connected ? KW_OK : kw_token_connect(token, err);
+        enum kw_status status = ensure_connected(token, err);
         if (status)
             return status;
         session->epoch = token->epoch;
+        session->starts = token->starts;
         if (token->idle_count > 0) {
             session->handle = token->idle[--token->idle_count];
             return KW_OK;
@@ -85,7 +99,7 @@ void kw_pool_give_back(struct kw_token *token, struct kw_session *session)
         token->idle[token->idle_count++] = session->handle;
     } else {
         (void)pthread_mutex_unlock(&token->lock);
-        (void)token->functions->C_CloseSession(session->handle);
+        close_session(token, session);
         (void)pthread_mutex_lock(&token->lock);
         token->open_count--;
     }
@@ -110,9 +124,10 @@ enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_se
                                struct kw_error *err)
 {
     (void)pthread_mutex_lock(&token->lock);
-    enum kw_status status = token->connected ? KW_OK : kw_token_connect(token, err);
+    enum kw_status status = ensure_connected(token, err);
     if (!status) {
         ret_session->epoch = token->epoch;
+        ret_session->starts = token->starts;
         token->rw_count++;
         CK_RV rv = open_rw(token, ret_session);
         if (kw_rv_meaning(rv) == KW_RV_SESSION_COUNT && token->idle_count > 0) {
@@ -133,7 +148,7 @@ enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_se
 
 void kw_pool_close_rw(struct kw_token *token, const struct kw_session *session)
 {
-    (void)token->functions->C_CloseSession(session->handle);
+    close_session(token, session);
     (void)pthread_mutex_lock(&token->lock);
     token->rw_count--;
     (void)pthread_mutex_unlock(&token->lock);

@@ -50,7 +50,7 @@ static void void_sessions(struct kw_token *token)
 
 static void drop_anchor(struct kw_token *token)
 {
-    if (token->connected)
+    if (token->connected && token->starts == kw_module_starts(token->module))
         (void)token->functions->C_CloseSession(token->anchor);
     token->connected = false;
 }
@@ -59,7 +59,8 @@ static bool anchor_holds(const struct kw_token *token, CK_SLOT_ID slot)
 {
     CK_SESSION_INFO info;
     return token->connected && token->slot == slot &&
-           token->functions->C_GetSessionInfo(token->anchor, &info) == CKR_OK;
+           token->functions->C_GetSessionInfo(token->anchor, &info) == CKR_OK &&
+           info.slotID == slot;
 }
 
 /* Before any other session is opened: the module may use the number of a dead one again. */
@@ -73,6 +74,16 @@ static enum kw_status open_anchor(struct kw_token *token, CK_SLOT_ID slot, struc
         return kw_token_fail(token, rv, "open a session", err);
     token->connected = true;
     return KW_OK;
+}
+
+/* What was open before the module was started anew is not closed: its numbers may be another
+ * token's sessions now. */
+static void forget_if_started_anew(struct kw_token *token, unsigned long starts)
+{
+    void_sessions(token);
+    if (token->starts != starts)
+        drop_anchor(token);
+    token->starts = starts;
 }
 
 /* A login that doesn't show was lost already, or the token never shows one: that it does not have
@@ -95,9 +106,8 @@ static enum kw_status look_for_login(struct kw_token *token, struct kw_error *er
 }
 
 /* An anchor that still holds is kept, and with it the login. */
-static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
+static enum kw_status connect_within(struct kw_token *token, struct kw_error *err)
 {
-    void_sessions(token);
     CK_SLOT_ID slot = 0;
     enum kw_status status = kw_slot_find_again(token->module, &token->identity, &slot, err);
     if (!status && !anchor_holds(token, slot))
@@ -111,13 +121,21 @@ static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
     return status;
 }
 
+static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
+{
+    forget_if_started_anew(token, kw_module_enter(token->module, &token->in_use));
+    enum kw_status status = connect_within(token, err);
+    kw_module_leave(token->module, &token->in_use);
+    return status;
+}
+
 /* Whether connecting is worth another try; the module is started anew for it where that can be. */
 static bool may_connect_now(struct kw_token *token, const struct kw_error *failure)
 {
     if (failure->status != KW_TOKEN || token->pin_refused || kw_module_is_stuck(token->module))
         return false;
     if (kw_rv_meaning(failure->ck_rv) == KW_RV_NOT_INITIALIZED)
-        return kw_module_revive(token->module);
+        return kw_module_revive(token->module, &token->in_use);
     bool alone = token->open_count == 0 && token->rw_count == 0;
     return (alone && kw_module_restart(token->module)) ||
            kw_rv_remedy(failure->ck_rv) != KW_REMEDY_NONE;
@@ -170,13 +188,17 @@ static enum kw_status run_once(struct kw_token *token, bool rw, kw_session_fn wo
     enum kw_status status =
         rw ? kw_pool_open_rw(token, &session, err) : kw_pool_take(token, &session, err);
     if (!status) {
-        status = work(token, &session, context, err);
+        bool holds = kw_module_enter(token->module, &token->in_use) == session.starts;
+        status = holds ? work(token, &session, context, err)
+                       : kw_session_fail(token, &session, CKR_SESSION_HANDLE_INVALID,
+                                         "keep its sessions", err);
         if (status && !kw_rv_recoverable(session.failure) && lost_login(token, &session))
             session.failure = CKR_USER_NOT_LOGGED_IN;
         if (rw)
             kw_pool_close_rw(token, &session);
         else
             kw_pool_give_back(token, &session);
+        kw_module_leave(token->module, &token->in_use);
     }
     *ret_session = session;
     return status;
@@ -263,6 +285,7 @@ static enum kw_status token_new(struct kw_crypto *crypto, const struct kw_token_
         return kw_fail_memory(err);
     }
     token->crypto = crypto;
+    token->unattended = options->unattended;
     token->ask_pin = options->pin;
     token->ask_pin_context = options->pin_context;
     token->idle = idle;
@@ -351,8 +374,10 @@ void kw_token_free(struct kw_token *token)
     if (!token)
         return;
     if (token->module) {
+        (void)kw_module_enter(token->module, &token->in_use);
         void_sessions(token);
         drop_anchor(token);
+        kw_module_leave(token->module, &token->in_use);
     }
     kw_module_put(token->module);
     kw_secret_free(token->pin);

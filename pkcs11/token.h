@@ -84,6 +84,7 @@ struct kw_token_options {
     const struct kw_uri *uri; /* the token to match, or NULL where the module has only one */
     size_t max_sessions;      /* 0: 8. Threads over that wait for a session */
     unsigned timeout_s;       /* for each call into the module, 1 to 3600; 0: 30 */
+    bool unattended;          /* a PIN that would be typed on the token itself is KW_PIN_MISSING */
     kw_pin_fn pin;
     void *pin_context;
 };

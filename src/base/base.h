@@ -256,6 +256,8 @@ struct kw_config_token { /* [token NAME] */
     char *pin_source; /* file:PATH, fd:N, env:NAME, credential:NAME or prompt */
     long sessions;    /* at most so many at a time */
     long timeout_s;   /* for each call into the module */
+    char *failover;   /* the name of the [token] that unwraps in its place; that one has none */
+    long failover_probe_s; /* how often it is tried meanwhile whether this one is back */
 };
 struct kw_config_key { /* [key VERSION] */
     char *version;

@@ -45,6 +45,9 @@ static const struct setting settings[] = {
     {IN_TOKEN, "sessions", AS_NUMBER, IN_TOKEN_AT(sessions), "a number from 1 to 1024", 1, 1024},
     {IN_TOKEN, "timeout", AS_NUMBER, IN_TOKEN_AT(timeout_s), "a number of seconds from 1 to 3600",
      1, 3600},
+    {IN_TOKEN, "failover", AS_TEXT, IN_TOKEN_AT(failover), "the name of another [token]", 0, 0},
+    {IN_TOKEN, "failover-probe", AS_NUMBER, IN_TOKEN_AT(failover_probe_s),
+     "a number of seconds from 1 to 3600", 1, 3600},
     {IN_KEY, "uri", AS_URI, offsetof(struct kw_config_key, uri), EXPECTS_URI, 0, 0},
     {IN_KEYS, "retention-days", AS_NUMBER, offsetof(struct kw_config, life.retention_days),
      "a number from 1 to 3650", 1, 3650},
@@ -115,6 +118,7 @@ struct reading {
     uint64_t seen_tokens[TOKENS_MAX];
     uint64_t seen_keys[KEYS_MAX];
     uint64_t seen_others;
+    size_t failover_lines[TOKENS_MAX]; /* where a token got its failover; 0: not in this text */
     struct kw_error *err;
 };
 
@@ -377,6 +381,8 @@ static enum kw_status take_setting(struct reading *in, const struct kw_ini_line 
                            "%s:%zu: %s is set a second time in this section; keep one of them",
                            in->what, in->line, settings[i].name);
         *in->seen |= UINT64_C(1) << i;
+        if (settings[i].section == IN_TOKEN && settings[i].offset == IN_TOKEN_AT(failover))
+            in->failover_lines[in->seen - in->seen_tokens] = in->line;
         return store_value(in, &settings[i], line->value);
     }
     return fail_unknown(in, line->name);
@@ -406,6 +412,42 @@ static enum kw_status check_keys(const struct reading *in)
     return KW_OK;
 }
 
+static bool has_stand_in(const struct kw_config_token *token, const char *name)
+{
+    return token->failover && strcmp(token->failover, name) == 0;
+}
+
+/* What is wrong with a token's failover, or NULL. No token stands in for one that stands in: it
+ * would never be clear which one serves. */
+static const char *fault_of_failover(const struct kw_config *config,
+                                     const struct kw_config_token *token)
+{
+    const struct kw_config_token *stand_in = kw_config_find_token(config, token->failover);
+    if (!stand_in)
+        return "failover names no [token] of this file or one that was read before";
+    if (stand_in == token)
+        return "failover names its own [token]; name another one";
+    if (stand_in->failover)
+        return "failover names a [token] that has a failover itself; take one of them out";
+    for (size_t i = 0; i < config->token_count; i++)
+        if (has_stand_in(&config->tokens[i], token->name))
+            return "this [token] is the failover of another one and can't have one itself; take "
+                   "one of them out";
+    return NULL;
+}
+
+/* Any fault was made by a line of this text: those that were read before fitted each other. */
+static enum kw_status check_failovers(struct reading *in)
+{
+    for (size_t i = 0; i < in->config->token_count; i++) {
+        in->line = in->failover_lines[i];
+        const char *fault = in->line ? fault_of_failover(in->config, &in->config->tokens[i]) : NULL;
+        if (fault)
+            return fail_at(in, fault);
+    }
+    return KW_OK;
+}
+
 enum kw_status kw_config_parse(struct kw_config *config, const char *text, size_t len,
                                const char *what, struct kw_error *err)
 {
@@ -421,7 +463,8 @@ enum kw_status kw_config_parse(struct kw_config *config, const char *text, size_
             return status;
         at += line_len + (end != NULL);
     }
-    return check_keys(&in);
+    enum kw_status status = check_keys(&in);
+    return status ? status : check_failovers(&in);
 }
 
 /* ---- what was read ---- */
@@ -455,6 +498,7 @@ void kw_config_cleanup(struct kw_config *config)
         free(token->module);
         free(token->init_args);
         free(token->pin_source);
+        free(token->failover);
     }
     for (size_t i = 0; i < config->key_count; i++) {
         free(config->keys[i].version);

@@ -10,7 +10,7 @@ int run_cat(const struct arguments *arguments, char **argv)
         .unwrap_alg = arguments->unwrap_alg,
         .decompress = arguments->decompress,
     };
-    const struct kw_token_info *token = NULL;
+    const struct kw_token_key *key = NULL;
     struct kw_strings warnings = KW_STRINGS_INIT(16);
     struct kw_keyring *keyring = NULL;
     struct kw_drop *drop = NULL;
@@ -18,7 +18,8 @@ int run_cat(const struct arguments *arguments, char **argv)
     enum kw_status status;
     if (!(status = open_keyring(arguments, argv, &keyring, &err)) &&
         !(status = kw_drop_open(arguments->operands[0], &drop, &err)) && kw_drop_envelope(drop))
-        status = kw_keyring_token(keyring, &token, &err); /* the PIN is asked for here */
+        status = kw_keyring_find_to_unwrap(keyring, kw_drop_envelope(drop)->version, options.key,
+                                           &key, &err); /* the PIN is asked for here */
     end_at_signal();
     if (!status)
         status = kw_cat(keyring, drop, arguments->operands[1], &options, STDOUT_FILENO,

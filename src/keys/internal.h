@@ -10,9 +10,10 @@
 
 /* Where the token is and where its PIN comes from. Strings belong to the configuration or `uri`. */
 struct token_choice {
-    struct kw_uri *uri; /* NULL: any token, if the module has only one */
-    const char *module; /* NULL: no token is named at all, or too many are */
-    size_t candidates;  /* so many could be meant */
+    const struct kw_config_token *configured; /* NULL: named by its URI, or not at all */
+    struct kw_uri *uri;                       /* NULL: any token, if the module has only one */
+    const char *module;                       /* NULL: no token is named at all, or too many are */
+    size_t candidates;                        /* so many could be meant */
     const char *init_args;
     const char *pin_source;
     size_t sessions;
@@ -30,23 +31,39 @@ struct key_note {
     bool read;
     bool changed; /* since then: `record` stays for whoever lists keys, but decides nothing */
     struct kw_key_record record;
+    enum kw_key_state known; /* the last that was heard; KW_KEY_ENABLED where nothing was */
 };
+
+/* What a keyring has in common with the one that stands in for it. */
+struct kw_common {
+    pthread_mutex_t lock; /* guards what follows; not held while a module is called */
+    struct kw_strings warnings;
+    struct kw_trail *trail; /* opened when it is first needed */
+    bool trail_grew;        /* since it was signed */
+    uint64_t tended_ms;     /* when it was last signed, or that was tried */
+    const char *unconfined; /* why; NULL: it is confined, or that is on the trail already */
+    bool knows_who;
+    struct kw_who who; /* for records, found out before the process was confined */
+};
+
+struct failover;
 
 struct kw_keyring {
     struct kw_config config;
     struct kw_crypto *crypto;
-    struct kw_strings warnings;
+    struct kw_common *common;
     struct token_choice choice;
     kw_ask_pin_fn ask_pin;
     void *ask_pin_context;
-    bool knows_who;
-    struct kw_who who; /* for records, found out before the process was confined */
+    struct kw_keyring *twin;   /* of the token that serves where this one's fails, or whose place
+                                  this one's takes; NULL: there is none */
+    struct failover *failover; /* of the two; NULL in the one that stands in, and without a twin */
 
-    pthread_mutex_t lock;   /* guards all below, and the warnings */
-    struct kw_trail *trail; /* opened when it is first needed */
-    bool trail_grew;        /* since it was signed */
-    const char *unconfined; /* why; NULL: it is confined, or that is on the trail already */
-    uint64_t tended_ms;     /* when it was last signed, or that was tried */
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t opened;
+    bool opening; /* the token, by a thread that doesn't hold the lock */
+    /* Set once, and the notes' `known` changed, with what is in common locked too: the twin looks
+     * at them with that alone. */
     struct kw_token *token;
     struct kw_token_key *keys;
     size_t key_count;
@@ -59,8 +76,67 @@ struct kw_keyring {
     size_t kept_next;
 };
 
+/* Adds a warning. Takes the lock of what is in common alone. */
+void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...) KW_PRINTF(2, 3);
+
 /* With the lock held: opens the token and reads its keys unless that was done. */
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err);
+/* Without the lock: asks the token for its keys, whatever was read before. KW_KEY_NOT_FOUND unless
+ * each of `wanted` is there, and where it was before. `unattended`: no one is asked for a PIN, that
+ * is KW_PIN_MISSING. */
+enum kw_status kw_keyring_reach(struct kw_keyring *keyring, bool unattended,
+                                const struct kw_rsa_public *wanted, size_t wanted_count,
+                                struct kw_error *err);
+/* The NAME of its [token]; of one that has a twin. */
+const char *kw_keyring_name(const struct kw_keyring *keyring);
+
+/* ---- unwrapping on one token: unwrap.c ---- */
+
+/* What kw_keyring_unwrap is asked for. */
+struct unwrap_job {
+    const struct kw_unwrap_policy *policy;
+    const struct kw_purpose *purpose;
+    const uint8_t *wrapped;
+    size_t wrapped_len;
+};
+/* As kw_keyring_unwrap, on this keyring's token and no other. `key` is one of its own. */
+enum kw_status kw_unwrap_here(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              const struct unwrap_job *job, struct kw_data_key *ret_data_key,
+                              struct kw_error *err);
+
+/* ---- two tokens: failover.c, failback.c ---- */
+
+#define USED_KEYS 16
+
+struct failover {
+    struct kw_keyring *sides[2]; /* of the token that was asked for, and of the other one */
+    uint64_t probe_ms;
+
+    pthread_mutex_t lock; /* guards what follows; not held while a module is called */
+    pthread_cond_t wake;
+    size_t serving; /* which side */
+    /* What the second one has unwrapped with: the first must have it to be taken back. A ring. */
+    struct kw_rsa_public used[USED_KEYS];
+    size_t used_next;
+    uint64_t returned_ms; /* when the first one served again; 0: it never had to */
+    unsigned relapses;    /* how often it failed soon after that, one after the other */
+    uint64_t due_ms;      /* when the first one is tried next */
+    bool quit;
+    bool has_thread, thread_over; /* it is to be joined; it is about to end */
+    pthread_t thread;
+};
+/* Takes what serves where the keyring's token fails. `keyring` has a twin. */
+enum kw_status kw_failover_new(struct kw_keyring *keyring, struct kw_error *err);
+/* Waits for the thread: as long as its call into a module takes, so at most for a deadline. */
+void kw_failover_free(struct failover *failover);
+/* The side serves from now on, and that is on record. `why` it is not the other one any more, or
+ * NULL where this one is back. Nothing is done where it serves already. KW_AUDIT. */
+enum kw_status kw_failover_switch(struct failover *failover, size_t to, const struct kw_error *why,
+                                  struct kw_error *err);
+/* Whose token serves now: this keyring's, or its twin's. */
+struct kw_keyring *kw_failover_serving(struct kw_keyring *keyring);
+/* With the lock held: the thread that brings the first side back, not before `wait_ms` are over. */
+void kw_failback_start(struct failover *failover, uint64_t wait_ms);
 
 /* The keys that `text` (a URI, an id, a label) means: the array of their indices is the caller's,
  * to be freed with free(). KW_KEY_NOT_FOUND where there are none, KW_KEY_AMBIGUOUS where there are
@@ -79,11 +155,18 @@ enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_k
                                uint8_t id[KW_VERSION_BYTES], struct kw_key_plan *ret_plan,
                                struct kw_error *err);
 
-/* The kw_pin_fn of a keyring. */
+/* The kw_pin_fns of a keyring; the second one asks no one. */
 enum kw_status kw_keyring_pin(void *keyring, const struct kw_token_info *token,
                               struct kw_secret **ret_pin, struct kw_error *err);
+enum kw_status kw_keyring_pin_unattended(void *keyring, const struct kw_token_info *token,
+                                         struct kw_secret **ret_pin, struct kw_error *err);
 
-/* ---- acts that are on record: witness.c. All with the lock held, the token connected ---- */
+/* As kw_keyring_witness, and no more: it takes no lock but that of what is in common, and calls no
+ * module. */
+enum kw_status kw_keyring_append(struct kw_keyring *keyring, const struct kw_deed *deeds,
+                                 size_t count, struct kw_error *err);
+
+/* ---- acts that are on record: witness.c. With the lock held, the token connected ---- */
 
 struct kw_act {
     struct kw_deed deed; /* before kw_act_begin: run, drop and file, where they are known */
@@ -147,9 +230,14 @@ enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_
  * the token does not sign. */
 enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);
-/* The record may be another one now: data keys of that key are no longer kept, and whether it may
- * be used is asked anew. */
-void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *key);
+/* The record may be another one now, or is, where `done`: data keys of that key are no longer kept,
+ * and whether it may be used is asked anew. */
+void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *key,
+                       const struct kw_key_record *record, bool done);
+/* KW_KEY_UNUSABLE where the twin's token has the same key and it is known not to be in use there.
+ */
+enum kw_status kw_check_twin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                             struct kw_error *err);
 /* A new key's record; where none can be kept, the keyring warns of that. One that takes
  * its use from that very key stays: it came to the token before, in another way. */
 void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,

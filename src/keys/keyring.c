@@ -1,4 +1,6 @@
 /* The keyring: its configuration, its token, and the keys that it read there. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +46,7 @@ static enum kw_status choose_token(struct token_choice *choice, const struct kw_
         choice->module = kw_uri_module(choice->uri);
         choice->pin_source = kw_uri_pin_source(choice->uri);
     }
+    choice->configured = configured;
     if (configured) {
         if (configured->module)
             choice->module = configured->module;
@@ -61,12 +64,86 @@ static enum kw_status choose_token(struct token_choice *choice, const struct kw_
     return KW_OK;
 }
 
+void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...)
+{
+    char text[2 * KW_MESSAGE_SIZE];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    kw_strings_warn(&keyring->common->warnings, "%s", text);
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+}
+
 static void warn_of_pin_in_uri(struct kw_keyring *keyring)
 {
     if (keyring->choice.uri && kw_uri_pin_value(keyring->choice.uri))
-        kw_strings_warn(&keyring->warnings,
-                        "the PIN stands in the pkcs11: URI, where others may have read it; use "
-                        "pin-source=file:PATH instead");
+        kw_keyring_warn(keyring, "the PIN stands in the pkcs11: URI, where others may have read "
+                                 "it; use pin-source=file:PATH instead");
+}
+
+/* ---- opening ---- */
+
+static struct kw_common *common_new(void)
+{
+    struct kw_common *common = calloc(1, sizeof(*common));
+    if (common && pthread_mutex_init(&common->lock, NULL) != 0) {
+        free(common);
+        return NULL;
+    }
+    if (common)
+        common->warnings.max = KW_MAX_WARNINGS;
+    return common;
+}
+
+static void common_free(struct kw_common *common)
+{
+    if (!common)
+        return;
+    kw_trail_free(common->trail);
+    kw_strings_cleanup(&common->warnings);
+    (void)pthread_mutex_destroy(&common->lock);
+    free(common);
+}
+
+static struct kw_keyring *keyring_new(const struct kw_keyring_options *options)
+{
+    struct kw_keyring *keyring = calloc(1, sizeof(*keyring));
+    if (keyring && pthread_mutex_init(&keyring->lock, NULL) != 0) {
+        free(keyring);
+        return NULL;
+    }
+    if (!keyring)
+        return NULL;
+    if (pthread_cond_init(&keyring->opened, NULL) != 0) {
+        (void)pthread_mutex_destroy(&keyring->lock);
+        free(keyring);
+        return NULL;
+    }
+    keyring->ask_pin = options->ask_pin;
+    keyring->ask_pin_context = options->ask_pin_context;
+    return keyring;
+}
+
+/* The keyring of the token that serves where this one's fails: what it has in common with the
+ * first it does not own. */
+static enum kw_status open_twin(struct kw_keyring *keyring,
+                                const struct kw_keyring_options *options, struct kw_error *err)
+{
+    const struct kw_config_token *configured = keyring->choice.configured;
+    if (!configured || !configured->failover)
+        return KW_OK;
+    struct kw_keyring *twin = keyring_new(options);
+    if (!twin)
+        return kw_fail_memory(err);
+    twin->config = keyring->config;
+    twin->crypto = keyring->crypto;
+    twin->common = keyring->common;
+    keyring->twin = twin;
+    twin->twin = keyring;
+    enum kw_status status = choose_token(&twin->choice, &twin->config, configured->failover, err);
+    return status ? status : kw_failover_new(keyring, err);
 }
 
 enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
@@ -78,19 +155,18 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
     enum kw_status status = kw_secret_start(err);
     if (status)
         return status;
-    struct kw_keyring *keyring = calloc(1, sizeof(*keyring));
+    struct kw_keyring *keyring = keyring_new(options);
     if (!keyring)
         return kw_fail_memory(err);
-    if (pthread_mutex_init(&keyring->lock, NULL) != 0) {
-        free(keyring);
+    keyring->common = common_new();
+    if (!keyring->common) {
+        kw_keyring_free(keyring);
         return kw_fail_memory(err);
     }
-    keyring->warnings.max = KW_MAX_WARNINGS;
-    keyring->ask_pin = options->ask_pin;
-    keyring->ask_pin_context = options->ask_pin_context;
     if ((status = kw_config_load(&keyring->config, options->config_file, err)) ||
         (status = choose_token(&keyring->choice, &keyring->config, options->token, err)) ||
-        (status = kw_crypto_new(keyring->config.crypto.fips == KW_YES, &keyring->crypto, err))) {
+        (status = kw_crypto_new(keyring->config.crypto.fips == KW_YES, &keyring->crypto, err)) ||
+        (status = open_twin(keyring, options, err))) {
         kw_keyring_free(keyring);
         return status;
     }
@@ -99,13 +175,14 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
     return KW_OK;
 }
 
-/* With what was concluded from them. */
+/* With what was concluded from them. The twin looks at them with what is in common locked. */
 static void forget_keys(struct kw_keyring *keyring)
 {
     for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++) {
         kw_data_key_cleanup(&keyring->kept[i].data_key);
         keyring->kept[i] = (struct kept_data_key){.key = NULL};
     }
+    (void)pthread_mutex_lock(&keyring->common->lock);
     for (size_t i = 0; i < keyring->key_count && keyring->notes; i++)
         kw_key_record_cleanup(&keyring->notes[i].record);
     free(keyring->notes);
@@ -116,78 +193,50 @@ static void forget_keys(struct kw_keyring *keyring)
     keyring->keys = NULL;
     keyring->key_count = keyring->signer_count = 0;
     keyring->signers_read = false;
+    (void)pthread_mutex_unlock(&keyring->common->lock);
 }
 
+/* Of a token that does not serve now, what was known of its keys goes on to count. */
 void kw_keyring_refresh(struct kw_keyring *keyring)
 {
-    (void)pthread_mutex_lock(&keyring->lock);
-    forget_keys(keyring);
-    kw_strings_cleanup(&keyring->warnings);
-    (void)pthread_mutex_unlock(&keyring->lock);
+    struct kw_keyring *serving = kw_failover_serving(keyring);
+    (void)pthread_mutex_lock(&serving->lock);
+    forget_keys(serving);
+    (void)pthread_mutex_unlock(&serving->lock);
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    kw_strings_cleanup(&keyring->common->warnings);
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+}
+
+/* All but what two keyrings have in common. */
+static void free_own(struct kw_keyring *keyring)
+{
+    if (keyring->common)
+        forget_keys(keyring);
+    kw_token_free(keyring->token);
+    kw_uri_free(keyring->choice.uri);
+    (void)pthread_cond_destroy(&keyring->opened);
+    (void)pthread_mutex_destroy(&keyring->lock);
+    free(keyring);
 }
 
 void kw_keyring_free(struct kw_keyring *keyring)
 {
     if (!keyring)
         return;
-    forget_keys(keyring);
-    kw_end_forwarding(keyring);
-    kw_trail_free(keyring->trail);
-    kw_token_free(keyring->token);
-    kw_uri_free(keyring->choice.uri);
-    kw_crypto_free(keyring->crypto);
-    kw_strings_cleanup(&keyring->warnings);
-    kw_config_cleanup(&keyring->config);
-    (void)pthread_mutex_destroy(&keyring->lock);
-    free(keyring);
-}
-
-static enum kw_status read_keys(struct kw_keyring *keyring, struct kw_error *err)
-{
-    struct kw_token_key *keys = NULL;
-    size_t count = 0;
-    enum kw_status status = kw_token_keys(keyring->token, &keys, &count, err);
-    if (status)
-        return status;
-    keyring->notes = calloc(count + 1, sizeof(*keyring->notes));
-    if (!keyring->notes) {
-        free(keys);
-        return kw_fail_memory(err);
-    }
-    keyring->keys = keys;
-    keyring->key_count = count;
-    return KW_OK;
-}
-
-enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err)
-{
-    if (keyring->keys)
-        return KW_OK;
-    const struct token_choice *choice = &keyring->choice;
-    if (!choice->module && choice->candidates > 1)
-        return kw_fail(err, KW_CONFIG,
-                       "the configuration has %zu tokens; say which one with --token NAME or with "
-                       "token = NAME in [run]",
-                       choice->candidates);
-    if (!choice->module)
-        return kw_fail(err, KW_CONFIG,
-                       "no token is named; give --token URI-or-NAME or add a [token NAME] to "
-                       "keyward.conf");
-    if (!keyring->token) {
-        const struct kw_token_options options = {
-            .module = choice->module,
-            .init_args = choice->init_args,
-            .uri = choice->uri,
-            .max_sessions = choice->sessions,
-            .timeout_s = choice->timeout_s,
-            .pin = kw_keyring_pin,
-            .pin_context = keyring,
-        };
-        enum kw_status status = kw_token_open(keyring->crypto, &options, &keyring->token, err);
-        if (status)
-            return status;
-    }
-    return read_keys(keyring, err);
+    struct kw_common *common = keyring->common;
+    struct kw_crypto *crypto = keyring->crypto;
+    struct kw_config config = keyring->config;
+    kw_failover_free(keyring->failover);
+    keyring->failover = NULL;
+    if (common)
+        kw_end_forwarding(keyring);
+    if (keyring->twin)
+        free_own(keyring->twin);
+    free_own(keyring);
+    common_free(common);
+    kw_crypto_free(crypto);
+    kw_config_cleanup(&config);
 }
 
 enum kw_status kw_keyring_keys(struct kw_keyring *keyring, const struct kw_token_key **ret_keys,
@@ -238,11 +287,12 @@ struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring)
 
 size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct kw_strings *into)
 {
-    (void)pthread_mutex_lock(&keyring->lock);
-    size_t count = keyring->warnings.count;
+    const struct kw_strings *warnings = &keyring->common->warnings;
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    size_t count = warnings->count;
     for (size_t i = from; into && i < count; i++)
-        kw_strings_warn(into, "%s", keyring->warnings.items[i]);
-    (void)pthread_mutex_unlock(&keyring->lock);
+        kw_strings_warn(into, "%s", warnings->items[i]);
+    (void)pthread_mutex_unlock(&keyring->common->lock);
     return count;
 }
 

@@ -40,6 +40,9 @@ enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
 
 /* ---- finding: lookup.c ---- */
 
+/* All but kw_keyring_find_to_unwrap and kw_keyring_unwrap act on the keyring's own token and on no
+ * other, whether or not another one may unwrap in its place. */
+
 /* All keys of the token; owned by the keyring, read once. Opens the token if that was not done. */
 enum kw_status kw_keyring_keys(struct kw_keyring *keyring, const struct kw_token_key **ret_keys,
                                size_t *ret_count, struct kw_error *err);
@@ -58,6 +61,16 @@ enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_toke
 enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
                                const char *override, const struct kw_token_key **ret_key,
                                struct kw_error *err);
+/* The same, to unwrap with it: where the token fails and its [token] has a failover, on that one.
+ * The key is the one that has the same modulus, or the one that is found there by the same rules
+ * where the first token's keys were never read. Opening or asking either token may be tried. */
+enum kw_status kw_keyring_find_to_unwrap(struct kw_keyring *keyring, const char *version,
+                                         const char *override, const struct kw_token_key **ret_key,
+                                         struct kw_error *err);
+/* What the token that has the key says of itself; for keys of kw_keyring_find_to_unwrap and
+ * kw_keyring_unwrap. */
+enum kw_status kw_keyring_token_of(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                   const struct kw_token_info **ret_info, struct kw_error *err);
 /* The choice itself, without a token: KW_OK, KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS. `mapped` is the
  * configured URI for the version, or NULL. */
 enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *version,
@@ -81,9 +94,9 @@ long kw_days_until(const char *date, time_t now);
  * warns of that, and it is tried again after as long. */
 enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                   size_t count, struct kw_error *err);
-/* Signs the trail as it is now, if this keyring wrote to it and has reached its token, by the
- * token's key for records; without one it is made where `make_signer` is set (whatever was written
- * and reached), and else nothing is signed. */
+/* Signs the trail as it is now, if this keyring wrote to it and has reached its token, by the key
+ * for records of the token that serves; without one nothing is signed. With `make_signer` by the
+ * keyring's own token, where the key is made if there is none, whatever was written and reached. */
 enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signer,
                                      struct kw_error *err);
 /* For the end of a program's work: signs the trail as kw_keyring_seal_trail does, and waits as long
@@ -93,7 +106,7 @@ enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signe
  * called. NULL is no keyring. */
 void kw_keyring_close_trail(struct kw_keyring *keyring);
 
-/* ---- unwrapping: unwrap.c ---- */
+/* ---- unwrapping: unwrap.c, failover.c ---- */
 
 struct kw_unwrap_policy {
     bool automatic;       /* RSA-OAEP, then RSA-OAEP-256, then RSA1_5 where it is allowed */
@@ -109,7 +122,8 @@ enum kw_status kw_unwrap_policy_parse(const struct kw_keyring *keyring, const ch
 /* An AES-256 key; the caller's, to be freed with kw_data_key_cleanup. */
 struct kw_data_key {
     struct kw_secret *secret;
-    enum kw_wrap_alg alg; /* what unwrapped it */
+    enum kw_wrap_alg alg;           /* what unwrapped it */
+    const struct kw_token_key *key; /* the same; owned by the keyring */
 };
 void kw_data_key_cleanup(struct kw_data_key *data_key);
 /* What a data key is unwrapped for, for the audit trail; each may be NULL. */
@@ -117,10 +131,14 @@ struct kw_purpose {
     const char *run, *drop, *file;
 };
 /* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
- * them are answered without the token. Threads wait for each other here. KW_METADATA where
- * wrapped_len is not the modulus's, KW_KEY_UNWRAP, KW_KEY_UNUSABLE where OAEP gave something that
- * is no AES-256 key in any of its forms (after RSA1_5 that is KW_KEY_UNWRAP: a padding oracle
- * otherwise), KW_TOKEN, KW_PIN_*. */
+ * them are answered without the token. Threads wait for each other here. Where the token fails
+ * (KW_TOKEN and its family, and nothing else), the failover of its [token] unwraps with the key of
+ * the same modulus and goes on to do so until the first one is back; a thread of the keyring's own
+ * looks for that. Each try has records of its own on the trail, and so does each switch
+ * ("token.failover", "token.return"); the keyring warns of it. KW_METADATA where wrapped_len is not
+ * the modulus's, KW_KEY_UNWRAP, KW_KEY_UNUSABLE where OAEP gave something that is no AES-256 key in
+ * any of its forms (after RSA1_5 that is KW_KEY_UNWRAP: a padding oracle otherwise), KW_TOKEN,
+ * KW_PIN_*. */
 enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
                                  const struct kw_unwrap_policy *policy,
                                  const struct kw_purpose *purpose, const uint8_t *wrapped,

@@ -26,7 +26,7 @@ enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw
         status = kw_act_end(keyring, &act, status, status ? NULL : ret_key, err);
     }
     if (!status)
-        kw_strings_warn(&keyring->warnings,
+        kw_keyring_warn(keyring,
                         "the key \"%s\" was made by software, outside of the token: copies of it "
                         "may exist; destroy the file and every copy, or make a key on the token "
                         "with keyward key create",

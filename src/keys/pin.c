@@ -176,10 +176,35 @@ static enum kw_status ask(struct kw_keyring *keyring, const struct kw_token_info
     return KW_OK;
 }
 
-enum kw_status kw_keyring_pin(void *context, const struct kw_token_info *token,
-                              struct kw_secret **ret_pin, struct kw_error *err)
+/* The warnings may be added to by other threads meanwhile. */
+static enum kw_status read_source(struct kw_keyring *keyring, const char *source,
+                                  struct kw_secret **ret_pin, struct kw_error *err)
 {
-    struct kw_keyring *keyring = context;
+    struct kw_strings warnings = KW_STRINGS_INIT(4);
+    enum kw_status status = kw_pin_read(source, &warnings, ret_pin, err);
+    for (size_t i = 0; i < warnings.count; i++)
+        kw_keyring_warn(keyring, "%s", warnings.items[i]);
+    kw_strings_cleanup(&warnings);
+    return status;
+}
+
+static enum kw_status ask_no_one(struct kw_keyring *keyring, const struct kw_token_info *token,
+                                 struct kw_secret **ret_pin, struct kw_error *err)
+{
+    (void)keyring;
+    (void)ret_pin;
+    return kw_fail(err, KW_PIN_MISSING,
+                   "token \"%s\" needs a PIN that a person types, and no one is asked in the "
+                   "background; set pin-source in its [token]",
+                   token->label);
+}
+
+typedef enum kw_status (*ask_fn)(struct kw_keyring *keyring, const struct kw_token_info *token,
+                                 struct kw_secret **ret_pin, struct kw_error *err);
+
+static enum kw_status get_pin(struct kw_keyring *keyring, const struct kw_token_info *token,
+                              ask_fn ask_person, struct kw_secret **ret_pin, struct kw_error *err)
+{
     const struct token_choice *choice = &keyring->choice;
     const struct kw_secret *value = choice->uri ? kw_uri_pin_value(choice->uri) : NULL;
     if (value)
@@ -188,6 +213,18 @@ enum kw_status kw_keyring_pin(void *context, const struct kw_token_info *token,
     if (!source && has_default_credential())
         source = "credential:" DEFAULT_CREDENTIAL;
     if (!source || strcmp(source, "prompt") == 0)
-        return ask(keyring, token, ret_pin, err);
-    return kw_pin_read(source, &keyring->warnings, ret_pin, err);
+        return ask_person(keyring, token, ret_pin, err);
+    return read_source(keyring, source, ret_pin, err);
+}
+
+enum kw_status kw_keyring_pin(void *context, const struct kw_token_info *token,
+                              struct kw_secret **ret_pin, struct kw_error *err)
+{
+    return get_pin(context, token, ask, ret_pin, err);
+}
+
+enum kw_status kw_keyring_pin_unattended(void *context, const struct kw_token_info *token,
+                                         struct kw_secret **ret_pin, struct kw_error *err)
+{
+    return get_pin(context, token, ask_no_one, ret_pin, err);
 }

@@ -162,7 +162,7 @@ void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
     const struct kw_token_info *token = kw_token_info(keyring->token);
     enum kw_status status = kw_record_load(keyring, key, &record, &err);
     if (!status && kw_key_state(&record) != KW_KEY_ENABLED) {
-        kw_strings_warn(&keyring->warnings,
+        kw_keyring_warn(keyring,
                         "the token has a record of this very key already (%s), which goes on to "
                         "count; keyward key show tells what it says",
                         kw_key_state_name(kw_key_state(&record)));
@@ -179,8 +179,8 @@ void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
     if (!status)
         status = kw_record_save(keyring, key, &record, &err);
     if (status)
-        kw_strings_warn(&keyring->warnings,
-                        "the key was made, but no record says when and how: %.300s", err.message);
+        kw_keyring_warn(keyring, "the key was made, but no record says when and how: %.300s",
+                        err.message);
     kw_key_record_cleanup(&record);
 }
 
@@ -199,6 +199,13 @@ enum kw_status kw_record_remove(struct kw_keyring *keyring, const struct kw_toke
 
 /* ---- of the keyring's keys ---- */
 
+static void set_known(struct kw_keyring *keyring, struct key_note *note, enum kw_key_state known)
+{
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    note->known = known;
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+}
+
 /* Keys whose modulus is not known have no record. */
 static enum kw_status note_one(struct kw_keyring *keyring, size_t index, struct kw_error *err)
 {
@@ -211,6 +218,7 @@ static enum kw_status note_one(struct kw_keyring *keyring, size_t index, struct 
         return status;
     note->record = record;
     note->read = true;
+    set_known(keyring, note, kw_key_state(&record));
     return KW_OK;
 }
 
@@ -252,6 +260,8 @@ static enum kw_status note_all(struct kw_keyring *keyring, struct kw_error *err)
         if (!status && count > 0)
             take_all(keyring, data, count, label, &note->record);
         note->read = status == KW_OK;
+        if (note->read)
+            set_known(keyring, note, kw_key_state(&note->record));
     }
     kw_token_data_free(data, count);
     return status;
@@ -290,15 +300,52 @@ static void drop_kept(struct kw_keyring *keyring, const struct kw_token_key *key
             kw_data_key_cleanup(&keyring->kept[i].data_key);
 }
 
-void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *key)
+void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *key,
+                       const struct kw_key_record *record, bool done)
 {
+    enum kw_key_state state = kw_key_state(record);
     drop_kept(keyring, key);
     for (size_t i = 0; i < keyring->key_count; i++) {
         if (!kw_rsa_same(&keyring->keys[i].public, &key->public))
             continue;
         keyring->notes[i].changed = true;
+        /* What was not done for sure may have been: the state that takes more away counts. */
+        if (done || state > keyring->notes[i].known)
+            set_known(keyring, &keyring->notes[i], state);
         drop_kept(keyring, &keyring->keys[i]);
     }
+}
+
+/* The state that the twin knows the key to be in; *ret_label is its name there. */
+static enum kw_key_state known_to(const struct kw_keyring *twin, const struct kw_token_key *key,
+                                  const char **ret_label)
+{
+    enum kw_key_state state = KW_KEY_ENABLED;
+    (void)pthread_mutex_lock(&twin->common->lock);
+    for (size_t i = 0; i < twin->key_count && state == KW_KEY_ENABLED; i++) {
+        if (kw_rsa_same(&twin->keys[i].public, &key->public)) {
+            state = twin->notes[i].known;
+            *ret_label = twin->keys[i].label;
+        }
+    }
+    (void)pthread_mutex_unlock(&twin->common->lock);
+    return state;
+}
+
+enum kw_status kw_check_twin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                             struct kw_error *err)
+{
+    const char *label = NULL;
+    enum kw_key_state state = keyring->twin ? known_to(keyring->twin, key, &label) : KW_KEY_ENABLED;
+    char shown[96];
+    if (state == KW_KEY_ENABLED)
+        return KW_OK;
+    return kw_fail(err, KW_KEY_UNUSABLE,
+                   "[token %s] has the same key, \"%s\", and its state there is \"%s\", so it is "
+                   "not used here either; keyward key show says why",
+                   kw_keyring_name(keyring->twin),
+                   kw_printable(label, strlen(label), shown, sizeof(shown)),
+                   kw_key_state_name(state));
 }
 
 /* Of a key that the keyring did not read itself, or whose record it changed, it is read afresh. */

@@ -27,7 +27,7 @@ static enum kw_status with_record(struct kw_keyring *keyring, const struct kw_to
         status = kw_act_begin(keyring, &act, op, key, NULL, err);
     if (!status) {
         status = work(keyring, key, context, &record, &act.failure);
-        kw_record_changed(keyring, key);
+        kw_record_changed(keyring, key, &record, status == KW_OK);
         status = kw_act_end(keyring, &act, status, NULL, err);
     }
     (void)pthread_mutex_unlock(&keyring->lock);
@@ -51,7 +51,7 @@ static enum kw_status load_or_begin(struct kw_keyring *keyring, const struct kw_
                        "then begin a new one with keyward key enable or key delete",
                        label, record->fault);
     if (record->state == KW_RECORD_BAD)
-        kw_strings_warn(&keyring->warnings,
+        kw_keyring_warn(keyring,
                         "the record of key \"%s\" could not be trusted (%s); a new one was begun",
                         label, record->fault);
     *record = (struct kw_key_record){.origin = key->local ? KW_ORIGIN_TOKEN : KW_ORIGIN_UNKNOWN,
@@ -78,7 +78,7 @@ static enum kw_status tell_token(struct kw_keyring *keyring, const struct kw_tok
                                                enabled && record->unwrap, err);
     if (status != KW_KEY_UNUSABLE || enabled)
         return status;
-    kw_strings_warn(&keyring->warnings,
+    kw_keyring_warn(keyring,
                     "the token \"%s\" does not take away what a key may do: Keyward refuses the "
                     "key now, but other programs with the PIN can still use it",
                     kw_token_info(keyring->token)->label);

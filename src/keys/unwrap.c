@@ -124,7 +124,7 @@ static enum kw_status unwrap(struct kw_keyring *keyring, const struct kw_token_k
     if (status)
         return status;
     if (policy->automatic && data_key.alg == KW_RSA1_5)
-        kw_strings_warn(&keyring->warnings,
+        kw_keyring_warn(keyring,
                         "the data key is wrapped with RSA1_5, which is open to padding attacks; "
                         "ask the sender for RSA-OAEP");
     *ret_data_key = data_key;
@@ -175,20 +175,20 @@ static enum kw_status keep(struct kw_keyring *keyring, const struct kw_token_key
 }
 
 static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                  const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
-                                  size_t wrapped_len, struct kw_act *act,
+                                  const struct unwrap_job *job, struct kw_act *act,
                                   struct kw_data_key *ret_data_key)
 {
     struct kw_error *err = &act->failure;
     uint8_t sha256[KW_SHA256_SIZE];
-    enum kw_status status = kw_sha256(keyring->crypto, wrapped, wrapped_len, sha256, err);
+    enum kw_status status = kw_sha256(keyring->crypto, job->wrapped, job->wrapped_len, sha256, err);
     if (status)
         return status;
-    const struct kept_data_key *kept = find_kept(keyring, key, policy, sha256);
+    const struct kept_data_key *kept = find_kept(keyring, key, job->policy, sha256);
     if (kept)
         return copy_data_key(&kept->data_key, ret_data_key, err);
     struct kw_data_key data_key = {.secret = NULL};
-    status = unwrap(keyring, key, policy, wrapped, wrapped_len, &act->ck_rv, &data_key, err);
+    status = unwrap(keyring, key, job->policy, job->wrapped, job->wrapped_len, &act->ck_rv,
+                    &data_key, err);
     if (status)
         return status;
     status = keep(keyring, key, sha256, &data_key, err);
@@ -202,45 +202,44 @@ static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_to
 
 /* Intent, unwrapping, outcome. A data key whose outcome can't be written is not handed out. */
 static enum kw_status unwrap_on_record(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                       const struct kw_unwrap_policy *policy,
-                                       const struct kw_purpose *purpose, const uint8_t *wrapped,
-                                       size_t wrapped_len, struct kw_data_key *ret_data_key,
-                                       struct kw_error *err)
+                                       const struct unwrap_job *job,
+                                       struct kw_data_key *ret_data_key, struct kw_error *err)
 {
     struct kw_act act = {
-        .deed = {.run = purpose->run, .drop = purpose->drop, .file = purpose->file}};
+        .deed = {.run = job->purpose->run, .drop = job->purpose->drop, .file = job->purpose->file}};
     struct kw_data_key data_key = {.secret = NULL};
     enum kw_status status = kw_act_begin(keyring, &act, "unwrap", key, NULL, err);
     if (status)
         return status;
     status = kw_check_use(keyring, key, &act.failure);
     if (!status)
-        status = unwrap_once(keyring, key, policy, wrapped, wrapped_len, &act, &data_key);
+        status = kw_check_twin(keyring, key, &act.failure);
+    if (!status)
+        status = unwrap_once(keyring, key, job, &act, &data_key);
     act.deed.key.alg = status ? NULL : kw_wrap_alg_name(data_key.alg);
     status = kw_act_end(keyring, &act, status, NULL, err);
-    if (status)
+    if (status) {
         kw_data_key_cleanup(&data_key);
-    else
-        *ret_data_key = data_key;
-    return status;
+        return status;
+    }
+    data_key.key = key;
+    *ret_data_key = data_key;
+    return KW_OK;
 }
 
-enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                 const struct kw_unwrap_policy *policy,
-                                 const struct kw_purpose *purpose, const uint8_t *wrapped,
-                                 size_t wrapped_len, struct kw_data_key *ret_data_key,
-                                 struct kw_error *err)
+enum kw_status kw_unwrap_here(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              const struct unwrap_job *job, struct kw_data_key *ret_data_key,
+                              struct kw_error *err)
 {
     char label[96];
     kw_printable(key->label, strlen(key->label), label, sizeof(label));
-    if (wrapped_len != key->public.modulus_len)
+    if (job->wrapped_len != key->public.modulus_len)
         return kw_fail(err, KW_METADATA,
                        "the wrapped data key has %zu bytes, but key \"%s\" has %zu bits and needs "
                        "%zu; the metadata is damaged or names the wrong key",
-                       wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
+                       job->wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status =
-        unwrap_on_record(keyring, key, policy, purpose, wrapped, wrapped_len, ret_data_key, err);
+    enum kw_status status = unwrap_on_record(keyring, key, job, ret_data_key, err);
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }

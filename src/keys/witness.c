@@ -8,11 +8,12 @@
 #define CHECKPOINT_INTERVAL_S 300
 #define FORWARD_TIMEOUT_MS    2000
 
-/* With the lock held. No trail where none is to be kept. */
-static enum kw_status open_trail(struct kw_keyring *keyring, struct kw_error *err)
+/* With what is in common locked. No trail where none is to be kept. */
+static enum kw_status open_locked(struct kw_keyring *keyring, struct kw_error *err)
 {
     char *dir = NULL;
-    if (keyring->trail || keyring->config.audit.enabled == KW_NO)
+    struct kw_common *common = keyring->common;
+    if (common->trail || keyring->config.audit.enabled == KW_NO)
         return KW_OK;
     enum kw_status status = kw_trail_dir(&keyring->config, &dir, err);
     if (status)
@@ -21,36 +22,83 @@ static enum kw_status open_trail(struct kw_keyring *keyring, struct kw_error *er
     const struct kw_trail_options options = {
         .dir = dir,
         .rotate_bytes = (uint64_t)keyring->config.audit.rotate_mib * MIB,
-        .who = keyring->knows_who ? &keyring->who : NULL,
+        .who = common->knows_who ? &common->who : NULL,
         .forward = {.journald = keyring->config.audit.journald,
                     .syslog = keyring->config.audit.syslog,
                     .timeout_ms = timeout_ms ? (unsigned)timeout_ms : FORWARD_TIMEOUT_MS}};
-    status = kw_trail_open(keyring->crypto, &options, &keyring->trail, err);
-    keyring->tended_ms = kw_now_ms();
+    status = kw_trail_open(keyring->crypto, &options, &common->trail, err);
+    common->tended_ms = kw_now_ms();
     free(dir);
     return status;
 }
 
-/* That the process is not confined is known before anything that it does. */
-static enum kw_status note_unconfined(struct kw_keyring *keyring, struct kw_error *err)
+/* *ret_trail is NULL where none is to be kept. `grows`: it is going to. */
+static enum kw_status open_trail(struct kw_keyring *keyring, bool grows,
+                                 struct kw_trail **ret_trail, struct kw_error *err)
 {
-    const struct kw_deed deed = {.op = "sandbox", .detail = keyring->unconfined};
-    enum kw_status status =
-        keyring->unconfined ? kw_trail_append(keyring->trail, &deed, 1, NULL, err) : KW_OK;
-    if (!status)
-        keyring->unconfined = NULL;
+    struct kw_common *common = keyring->common;
+    (void)pthread_mutex_lock(&common->lock);
+    enum kw_status status = open_locked(keyring, err);
+    common->trail_grew |= grows && !status && common->trail;
+    *ret_trail = status ? NULL : common->trail;
+    (void)pthread_mutex_unlock(&common->lock);
     return status;
 }
 
-static enum kw_status append(struct kw_keyring *keyring, const struct kw_deed *deeds, size_t count,
-                             struct kw_error *err)
+/* The one that is open already, or NULL. */
+static struct kw_trail *trail_of(const struct kw_keyring *keyring)
 {
-    enum kw_status status = open_trail(keyring, err);
-    if (status || !keyring->trail)
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    struct kw_trail *trail = keyring->common->trail;
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+    return trail;
+}
+
+/* Returns what it was before. */
+static bool set_grown(struct kw_common *common, bool grown)
+{
+    (void)pthread_mutex_lock(&common->lock);
+    bool before = common->trail_grew;
+    common->trail_grew = grown;
+    (void)pthread_mutex_unlock(&common->lock);
+    return before;
+}
+
+static const char *set_unconfined(struct kw_common *common, const char *why)
+{
+    (void)pthread_mutex_lock(&common->lock);
+    const char *before = common->unconfined;
+    common->unconfined = why;
+    (void)pthread_mutex_unlock(&common->lock);
+    return before;
+}
+
+void kw_keyring_note_unconfined(struct kw_keyring *keyring, const char *why)
+{
+    (void)set_unconfined(keyring->common, why);
+}
+
+/* That the process is not confined is known before anything that it does. */
+static enum kw_status note_unconfined(struct kw_keyring *keyring, struct kw_trail *trail,
+                                      struct kw_error *err)
+{
+    const char *why = set_unconfined(keyring->common, NULL);
+    const struct kw_deed deed = {.op = "sandbox", .detail = why};
+    enum kw_status status = why ? kw_trail_append(trail, &deed, 1, NULL, err) : KW_OK;
+    if (status)
+        (void)set_unconfined(keyring->common, why);
+    return status;
+}
+
+enum kw_status kw_keyring_append(struct kw_keyring *keyring, const struct kw_deed *deeds,
+                                 size_t count, struct kw_error *err)
+{
+    struct kw_trail *trail = NULL;
+    enum kw_status status = open_trail(keyring, true, &trail, err);
+    if (status || !trail)
         return status;
-    keyring->trail_grew = true;
-    status = note_unconfined(keyring, err);
-    return status ? status : kw_trail_append(keyring->trail, deeds, count, NULL, err);
+    status = note_unconfined(keyring, trail, err);
+    return status ? status : kw_trail_append(trail, deeds, count, NULL, err);
 }
 
 /* ---- signing ---- */
@@ -78,8 +126,8 @@ static enum kw_status sign(void *context, const void *data, size_t len,
     return status;
 }
 
-static enum kw_status seal(struct kw_keyring *keyring, const struct kw_token_key *signer,
-                           struct kw_error *err)
+static enum kw_status seal(struct kw_keyring *keyring, struct kw_trail *trail,
+                           const struct kw_token_key *signer, struct kw_error *err)
 {
     struct kw_buffer pem = KW_BUFFER_INIT(8192);
     struct sealing sealing = {keyring, signer};
@@ -90,68 +138,79 @@ static enum kw_status seal(struct kw_keyring *keyring, const struct kw_token_key
                                             .serial = kw_token_info(keyring->token)->serial,
                                             .sign = sign,
                                             .context = &sealing};
-        status = kw_trail_checkpoint(keyring->trail, &note, err);
+        status = kw_trail_checkpoint(trail, &note, err);
     }
     kw_buffer_cleanup(&pem);
     return status;
 }
 
+/* With the keyring's lock held, as all up to the acts. */
 static enum kw_status seal_trail(struct kw_keyring *keyring, bool make_signer, struct kw_error *err)
 {
+    struct kw_trail *trail = NULL;
     enum kw_status status = kw_keyring_connect(keyring, err);
     if (!status)
-        status = open_trail(keyring, err);
-    if (status || !keyring->trail)
+        status = open_trail(keyring, false, &trail, err);
+    if (status || !trail)
         return status;
     const struct kw_token_key *signer = kw_signer_find(keyring, NULL);
     if (!signer && make_signer)
         status = kw_signer_get(keyring, &signer, err);
-    return status || !signer ? status : seal(keyring, signer, err);
+    return status || !signer ? status : seal(keyring, trail, signer, err);
 }
 
 /* ---- what a keyring that lives for days does in between ---- */
 
 /* What its receivers missed. An append that fails keeps nothing from being done: the next one that
  * matters says so. */
-static void tell_losses(struct kw_keyring *keyring)
+static void tell_losses(struct kw_keyring *keyring, struct kw_trail *trail)
 {
     struct kw_loss losses[KW_RECEIVERS_MAX];
-    size_t count = kw_trail_losses(keyring->trail, losses);
+    size_t count = kw_trail_losses(trail, losses);
     for (size_t i = 0; i < count; i++) {
         char sentence[KW_MESSAGE_SIZE];
         struct kw_error err;
         kw_loss_sentence(&losses[i], sentence);
-        kw_strings_warn(&keyring->warnings, "of the audit trail, %s", sentence);
+        kw_keyring_warn(keyring, "of the audit trail, %s", sentence);
         const struct kw_deed deed = {
             .phase = KW_OUTCOME, .op = "audit.forward", .status = KW_WRITE, .detail = sentence};
-        if (append(keyring, &deed, 1, &err))
-            kw_strings_warn(&keyring->warnings, "that is not on the audit trail: %.300s",
-                            err.message);
+        if (kw_keyring_append(keyring, &deed, 1, &err))
+            kw_keyring_warn(keyring, "that is not on the audit trail: %.300s", err.message);
     }
 }
 
 static void seal_or_warn(struct kw_keyring *keyring)
 {
     struct kw_error err;
-    if (!keyring->trail_grew || !keyring->keys)
+    if (!keyring->keys || !set_grown(keyring->common, false) ||
+        seal_trail(keyring, false, &err) == KW_OK)
         return;
-    keyring->trail_grew = seal_trail(keyring, false, &err) != KW_OK;
-    if (keyring->trail_grew)
-        kw_strings_warn(&keyring->warnings, "the audit trail could not be signed: %.300s",
-                        err.message);
+    (void)set_grown(keyring->common, true);
+    kw_keyring_warn(keyring, "the audit trail could not be signed: %.300s", err.message);
+}
+
+/* For one thread of those that ask. */
+static bool is_due(struct kw_keyring *keyring)
+{
+    struct kw_common *common = keyring->common;
+    long interval_s = keyring->config.audit.checkpoint_interval_s;
+    uint64_t interval_ms = (uint64_t)(interval_s ? interval_s : CHECKPOINT_INTERVAL_S) * 1000;
+    (void)pthread_mutex_lock(&common->lock);
+    bool due = common->trail && kw_now_ms() - common->tended_ms >= interval_ms;
+    if (due)
+        common->tended_ms = kw_now_ms();
+    (void)pthread_mutex_unlock(&common->lock);
+    return due;
 }
 
 /* After an outcome, and not between an intent and its deed: signing may take as long as the token
  * is given. */
 static void tend(struct kw_keyring *keyring)
 {
-    long interval_s = keyring->config.audit.checkpoint_interval_s;
-    uint64_t interval_ms = (uint64_t)(interval_s ? interval_s : CHECKPOINT_INTERVAL_S) * 1000;
-    if (!keyring->trail || kw_now_ms() - keyring->tended_ms < interval_ms)
+    if (!is_due(keyring))
         return;
-    tell_losses(keyring);
+    tell_losses(keyring, trail_of(keyring));
     seal_or_warn(keyring);
-    keyring->tended_ms = kw_now_ms();
 }
 
 /* ---- one act ---- */
@@ -187,7 +246,7 @@ enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, cons
     act->deed.key.serial = token->serial;
     act->deed.key.label = name;
     name_key(keyring, act, key);
-    return append(keyring, &act->deed, 1, err);
+    return kw_keyring_append(keyring, &act->deed, 1, err);
 }
 
 enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
@@ -199,8 +258,8 @@ enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum k
     act->deed.status = status;
     act->deed.ck_rv = act->ck_rv ? act->ck_rv : act->failure.ck_rv;
     act->deed.detail = status ? act->failure.message : NULL;
-    enum kw_status written = append(keyring, &act->deed, 1, &unwritten);
-    if (!written)
+    enum kw_status written = kw_keyring_append(keyring, &act->deed, 1, &unwritten);
+    if (!written && !status)
         tend(keyring);
     if (status && err)
         *err = act->failure;
@@ -215,8 +274,9 @@ enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum k
 enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                   size_t count, struct kw_error *err)
 {
+    enum kw_status status = kw_keyring_append(keyring, deeds, count, err);
+    keyring = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = append(keyring, deeds, count, err);
     if (!status)
         tend(keyring);
     (void)pthread_mutex_unlock(&keyring->lock);
@@ -226,32 +286,37 @@ enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_de
 enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signer,
                                      struct kw_error *err)
 {
+    struct kw_common *common = keyring->common;
     enum kw_status status = KW_OK;
+    if (!make_signer)
+        keyring = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&keyring->lock);
-    if ((keyring->trail_grew && keyring->keys) || make_signer)
+    bool grew = (keyring->keys || make_signer) && set_grown(common, false);
+    if (grew || make_signer)
         status = seal_trail(keyring, make_signer, err);
-    keyring->trail_grew &= status != KW_OK;
     (void)pthread_mutex_unlock(&keyring->lock);
+    if (status && grew)
+        (void)set_grown(common, true);
     return status;
 }
 
 void kw_end_forwarding(struct kw_keyring *keyring)
 {
-    if (!keyring->trail)
+    struct kw_trail *trail = trail_of(keyring);
+    if (!trail)
         return;
-    kw_trail_end_forwarding(keyring->trail);
-    tell_losses(keyring);
+    kw_trail_end_forwarding(trail);
+    tell_losses(keyring, trail);
 }
 
 void kw_keyring_close_trail(struct kw_keyring *keyring)
 {
-    if (!keyring)
+    if (!keyring || !trail_of(keyring))
         return;
+    keyring = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&keyring->lock);
-    if (keyring->trail) {
-        seal_or_warn(keyring);
-        kw_end_forwarding(keyring);
-        seal_or_warn(keyring);
-    }
+    seal_or_warn(keyring);
+    kw_end_forwarding(keyring);
+    seal_or_warn(keyring);
     (void)pthread_mutex_unlock(&keyring->lock);
 }

@@ -95,7 +95,7 @@ cJSON *kw_run_describe_key(const struct kw_run *run)
         return cJSON_Parse(run->journal.key);
     const struct kw_token_info *token = NULL;
     uint8_t fingerprint[KW_SHA256_SIZE];
-    if (!key || kw_keyring_token(run->keyring, &token, NULL) ||
+    if (!key || kw_keyring_token_of(run->keyring, key, &token, NULL) ||
         kw_sha256(kw_keyring_crypto(run->keyring), key->public.modulus, key->public.modulus_len,
                   fingerprint, NULL))
         return cJSON_CreateNull();

@@ -32,10 +32,14 @@ enum kw_status kw_unlock(struct kw_keyring *keyring, const struct kw_drop *drop,
     struct kw_unwrap_policy policy;
     enum kw_status status = kw_unwrap_policy_parse(keyring, unwrap_alg, &policy, err);
     if (!status)
-        status = kw_keyring_find(keyring, envelope->version, override, &ret_unlocked->key, err);
+        status = kw_keyring_find_to_unwrap(keyring, envelope->version, override, &ret_unlocked->key,
+                                           err);
     if (status)
         return status;
     warn_of_dates(ret_unlocked->key, warnings);
-    return kw_keyring_unwrap(keyring, ret_unlocked->key, &policy, purpose, envelope->wrapped,
-                             envelope->wrapped_len, &ret_unlocked->data_key, err);
+    status = kw_keyring_unwrap(keyring, ret_unlocked->key, &policy, purpose, envelope->wrapped,
+                               envelope->wrapped_len, &ret_unlocked->data_key, err);
+    if (!status)
+        ret_unlocked->key = ret_unlocked->data_key.key;
+    return status;
 }

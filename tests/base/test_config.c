@@ -28,6 +28,8 @@ static void everything_set(void **state)
                                "pin-source = file:/run/pin\n"
                                "sessions = 1024\r\n"
                                "timeout = 3600\n"
+                               "failover = two\n"
+                               "failover-probe = 1\n"
                                "[token two]\n"
                                "[key 0123ab]\n"
                                "uri = pkcs11:object=k#1\n"
@@ -68,11 +70,14 @@ static void everything_set(void **state)
     assert_string_equal(token->pin_source, "file:/run/pin");
     assert_int_equal(token->sessions, 1024);
     assert_int_equal(token->timeout_s, 3600);
+    assert_string_equal(token->failover, "two");
+    assert_int_equal(token->failover_probe_s, 1);
     token = kw_config_find_token(&config, "two");
     assert_non_null(token);
     assert_null(token->uri);
     assert_int_equal(token->sessions, 0);
     assert_int_equal(token->timeout_s, 0);
+    assert_null(token->failover);
     assert_null(kw_config_find_token(&config, "hsm"));
     assert_string_equal(kw_config_find_key(&config, "0123ab")->uri, "pkcs11:object=k#1");
     assert_null(kw_config_find_key(&config, "0123aB"));
@@ -195,6 +200,14 @@ static void faults_name_their_line(void **state)
          "x.conf:2: timeout must be a number of seconds from 1 to 3600"},
         {"[token a]\ntimeout = 3601\n",
          "x.conf:2: timeout must be a number of seconds from 1 to 3600"},
+        {"[token a]\nfailover-probe = 0\n", "x.conf:2: failover-probe must be a number of seconds"},
+        {"[token a]\nfailover-probe = 3601\n", "x.conf:2: failover-probe must be"},
+        {"[token a]\nfailover = b\n[run]\njobs = 1\n", "x.conf:2: failover names no [token]"},
+        {"[token a]\n\nfailover = a\n", "x.conf:3: failover names its own [token]"},
+        {"[token a]\nfailover = b\n[token b]\nfailover = a\n",
+         "x.conf:2: failover names a [token] that has a failover itself"},
+        {"[token b]\nfailover = c\n[token c]\n[token a]\nfailover = b\n",
+         "x.conf:2: this [token] is the failover of another one"},
         {"[run]\njobs = 0\n", "x.conf:2: jobs must be a number from 1 to 256"},
         {"[run]\njobs = 257\n", "x.conf:2: jobs must be a number from 1 to 256"},
         {"[run]\njobs = -1\n", "x.conf:2: jobs must be a number"},
@@ -522,10 +535,38 @@ static void files_in_their_order(void **state)
                      0);
 }
 
+/* What an earlier file left is one half of it. */
+static void failovers_across_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *first, *second, *fault;
+    } cases[] = {
+        {"[token b]\n", "[token a]\nfailover = b\n", NULL},
+        {"[token a]\nfailover = b\n[token b]\n", "[token a]\nsessions = 1\n", NULL},
+        {"[token a]\nfailover = b\n[token b]\n[token c]\n", "[token a]\nfailover = c\n", NULL},
+        {"[token a]\nfailover = b\n[token b]\n[token c]\n", "\n[token b]\nfailover = c\n",
+         "x.conf:3: this [token] is the failover of another one"},
+        {"[token a]\nfailover = b\n[token b]\n", "[token c]\nfailover = a\n",
+         "x.conf:2: failover names a [token] that has a failover itself"},
+    };
+    for (size_t i = 0; i < KW_COUNT(cases); i++) {
+        struct kw_error err = {.message = ""};
+        struct kw_config config = {.tokens = NULL};
+        assert_ok(parse(&config, cases[i].first, &err));
+        enum kw_status status = parse(&config, cases[i].second, &err);
+        assert_int_equal(status, cases[i].fault ? KW_CONFIG : KW_OK);
+        if (cases[i].fault)
+            assert_non_null(strstr(err.message, cases[i].fault));
+        kw_config_cleanup(&config);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_set),
+        cmocka_unit_test(failovers_across_files),
         cmocka_unit_test(faults_name_their_line),
         cmocka_unit_test(values_are_not_repeated),
         cmocka_unit_test(good_values),

@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 
 #include <cjson/cJSON.h>
-#include <openssl/evp.h>
-#include <openssl/x509.h>
 
 #include "keys/internal.h"
 
@@ -44,15 +42,7 @@ static int setup(void **state)
     assert_int_equal(
         setenv("XDG_STATE_HOME", hsm.folder, 1) | setenv("XDG_CONFIG_HOME", hsm.folder, 1), 0);
 
-    EVP_PKEY *pkey = EVP_RSA_gen(2048);
-    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(pkey);
-    uint8_t *der = NULL;
-    int len = i2d_PKCS8_PRIV_KEY_INFO(info, &der);
-    assert_true(len > 0);
-    assert_int_equal(kw_secret_from(der, (size_t)len, &pkcs8, NULL), KW_OK);
-    OPENSSL_clear_free(der, (size_t)len);
-    PKCS8_PRIV_KEY_INFO_free(info);
-    EVP_PKEY_free(pkey);
+    pkcs8 = hsm_new_pkcs8();
     return 0;
 }
 

@@ -52,8 +52,15 @@ static bool count_call(void)
     pthread_mutex_unlock(&lock);
     return fails;
 }
+#define UNLESS_DOWN()                                                                              \
+    do {                                                                                           \
+        CK_RV down = atomic_load(&fault.down);                                                     \
+        if (down != CKR_OK)                                                                        \
+            return down;                                                                           \
+    } while (0)
 #define COUNTED(call)                                                                              \
     do {                                                                                           \
+        UNLESS_DOWN();                                                                             \
         bool fails = count_call();                                                                 \
         if (fails && !fault.fail_late)                                                             \
             return fault.fail_answer;                                                              \
@@ -88,6 +95,7 @@ static CK_RV get_info(CK_INFO *info)
 static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *count)
 {
     hang_if("C_GetSlotList");
+    UNLESS_DOWN();
     if (fault.no_tokens || (fault.blind_starts && fault.initializes <= fault.blind_starts)) {
         *count = 0;
         return CKR_OK;
@@ -98,6 +106,7 @@ static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *c
 static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
     hang_if("C_GetTokenInfo");
+    UNLESS_DOWN();
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     info->flags = (info->flags | fault.set_flags) & ~fault.clear_flags;
     return rv;
@@ -165,6 +174,7 @@ static CK_RV get_session_info(CK_SESSION_HANDLE session, CK_SESSION_INFO *info)
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len)
 {
     hang_if("C_Login");
+    UNLESS_DOWN();
     pthread_mutex_lock(&lock);
     fault.logins++;
     fault.last_user = user;
@@ -295,6 +305,7 @@ static bool is_raw(CK_SESSION_HANDLE session)
 static CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJECT_HANDLE key)
 {
     hang_if("C_DecryptInit");
+    UNLESS_DOWN();
     CK_MECHANISM_TYPE mechanism = wanted->mechanism;
     note_operation(session, mechanism);
     pthread_mutex_lock(&lock);
@@ -323,6 +334,7 @@ static CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_l
                      unsigned char *out, CK_ULONG *out_len)
 {
     hang_if("C_Decrypt");
+    UNLESS_DOWN();
     CK_RV rv = injected_decrypt_answer();
     if (rv)
         return rv;
@@ -350,6 +362,7 @@ static CK_RV finalize(void *reserved)
 static CK_RV get_slot_info(CK_SLOT_ID slot, CK_SLOT_INFO *info)
 {
     hang_if("C_GetSlotInfo");
+    UNLESS_DOWN();
     return real->C_GetSlotInfo(slot, info);
 }
 

@@ -47,6 +47,8 @@ struct kw_fault {
     bool wrong_signatures;
     bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
+    _Atomic CK_RV down; /* the answer to all that a token is asked from now on */
+
     /* The function of this name, "C_Decrypt", blocks until it is released. */
     const char *_Atomic hang;
     atomic_uint hang_at;  /* its call of this number, from 1; 0: each */

@@ -12,6 +12,7 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/x509.h>
 #include <p11-kit/uri.h>
 
 #define TOKEN_LABEL "keyward test"
@@ -291,6 +292,21 @@ static CK_ULONG add_number(const EVP_PKEY *pkey, const char *name, CK_ATTRIBUTE_
     BN_clear_free(number);
     attributes[count] = (CK_ATTRIBUTE){type, out, len};
     return count + 1;
+}
+
+struct kw_secret *hsm_new_pkcs8(void)
+{
+    struct kw_secret *pkcs8 = NULL;
+    EVP_PKEY *pkey = EVP_RSA_gen(2048);
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(pkey);
+    uint8_t *der = NULL;
+    int len = i2d_PKCS8_PRIV_KEY_INFO(info, &der);
+    assert_true(len > 0);
+    assert_int_equal(kw_secret_from(der, (size_t)len, &pkcs8, NULL), KW_OK);
+    OPENSSL_clear_free(der, (size_t)len);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    EVP_PKEY_free(pkey);
+    return pkcs8;
 }
 
 bool hsm_import(CK_SESSION_HANDLE session, const struct hsm_key *key, const uint8_t *pkcs8,

@@ -76,6 +76,8 @@ CK_OBJECT_HANDLE hsm_generate(CK_SESSION_HANDLE session, const struct hsm_key *k
 /* Puts a PKCS#8 RSA private key on the token. False where the token takes none. */
 bool hsm_import(CK_SESSION_HANDLE session, const struct hsm_key *key, const uint8_t *pkcs8,
                 size_t len, CK_OBJECT_HANDLE *ret_handle);
+/* A new RSA key of 2048 bits as PKCS#8; the caller's. */
+struct kw_secret *hsm_new_pkcs8(void);
 /* Destroys every key whose label starts with "kw". */
 void hsm_clean(CK_SESSION_HANDLE session);
 /* All at once, before the library has the module. */

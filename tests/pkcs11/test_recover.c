@@ -102,6 +102,40 @@ static void a_module_that_others_finalise(void **state)
     kw_token_free(token);
 }
 
+/* SoftHSM2 numbers sessions from 1 again: those that one of them lost are the other one's now, and
+ * neither are they used nor closed. */
+static void two_tokens_of_a_module_that_others_finalise(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    const struct kw_key_plan plan = {.label = "kw-there", .id = (const uint8_t *)"t", .id_len = 1};
+    struct kw_secret *pkcs8 = hsm_new_pkcs8();
+    struct kw_token *here, *there = NULL;
+    struct kw_token_key key_there;
+    hsm_make_token("second");
+    struct kw_fault *fault = hsm_fault();
+    here = open_faulty();
+    struct kw_token_key key = hsm_find_key(here, "kw-stays");
+    assert_int_equal(
+        hsm_try_open(hsm_fault_path(), "pkcs11:token=second", hsm.pin, 4, &there, NULL), KW_OK);
+    assert_int_equal(kw_token_import_key(there, &plan, pkcs8, &key_there, NULL), KW_OK);
+    for (int i = 0; i < 3; i++) {
+        hsm_assert_unwraps(here, &key, KW_RSA_OAEP);
+        hsm_assert_unwraps(there, &key_there, KW_RSA_OAEP);
+        assert_int_equal(hsm_functions()->C_Finalize(NULL), CKR_OK);
+        hsm_assert_unwraps(here, &key, KW_RSA_OAEP);
+        unsigned closes = fault->closes, logins = fault->logins;
+        hsm_assert_unwraps(there, &key_there, KW_RSA_OAEP);
+        hsm_assert_unwraps(here, &key, KW_RSA_OAEP);
+        assert_int_equal(fault->closes, closes);
+        assert_int_equal(fault->logins, logins + 1);
+    }
+    kw_token_free(here);
+    hsm_assert_unwraps(there, &key_there, KW_RSA_OAEP);
+    kw_token_free(there);
+    kw_secret_free(pkcs8);
+}
+
 /* ---- keys ---- */
 
 static void destroy(const char *label)
@@ -443,6 +477,7 @@ int main(void)
         cmocka_unit_test(a_lost_login),
         cmocka_unit_test(lost_sessions),
         cmocka_unit_test(a_module_that_others_finalise),
+        cmocka_unit_test(two_tokens_of_a_module_that_others_finalise),
         cmocka_unit_test(a_key_that_is_destroyed),
         cmocka_unit_test(a_key_that_is_replaced),
         cmocka_unit_test(a_handle_that_means_another_key),
