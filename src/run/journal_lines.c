@@ -122,12 +122,21 @@ static const cJSON *member(const cJSON *json, const char *name)
     return cJSON_GetObjectItemCaseSensitive(json, name);
 }
 
-static bool read_number(const cJSON *json, const char *name, uint64_t *ret_number)
+static bool read_double(const cJSON *json, const char *name, double least, double *ret_number)
 {
     const cJSON *item = member(json, name);
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= NUMBER_MAX))
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= least && item->valuedouble <= NUMBER_MAX))
         return false;
-    *ret_number = (uint64_t)item->valuedouble;
+    *ret_number = item->valuedouble;
+    return true;
+}
+
+static bool read_number(const cJSON *json, const char *name, uint64_t *ret_number)
+{
+    double number = 0;
+    if (!read_double(json, name, 0, &number))
+        return false;
+    *ret_number = (uint64_t)number;
     return true;
 }
 
@@ -135,12 +144,12 @@ static bool read_number(const cJSON *json, const char *name, uint64_t *ret_numbe
 static bool take_identity(struct kw_run *run, const cJSON *header)
 {
     const char *id = cJSON_GetStringValue(member(header, "run_id"));
-    uint64_t started = 0;
+    double started = 0; /* may be before 1970 where the clock was wrong */
     uint8_t bytes[16];
     size_t len = 0;
     const cJSON *key = member(header, "key");
     if (!id || !kw_hex_decode(id, strlen(id), bytes, sizeof(bytes), &len) || len != sizeof(bytes) ||
-        !read_number(header, "started", &started))
+        !read_double(header, "started", -NUMBER_MAX, &started))
         return false;
     kw_hex_encode(bytes, sizeof(bytes), run->id);
     run->started = (time_t)started;
