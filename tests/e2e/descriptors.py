@@ -16,7 +16,7 @@ import sys
 import attack
 from attack import Wrong, contents
 
-ENOUGH = 40
+ENOUGH = 28
 FEWEST = 4  # with 3 the loader finds none to load the libraries with
 
 
