@@ -89,6 +89,7 @@ class Bench:
         self.drop = scratch / "drop"
         self.out = scratch / "out"
         self.report = scratch / "report.json"
+        self.sealed = scratch / "sealed"
         self.must("key", "create", "attacked", "--no-expiry", *self.token.options())
         self.must("seal", self.source, "--out", self.drop, *self.key())
         self.must(*self.decrypt())
@@ -162,11 +163,35 @@ class Bench:
             raise Wrong(f"going on ended with {done.returncode}: {done.stderr.decode()}")
         self.judge_output(0)
 
+    def judge_decrypt(self, done):
+        self.judge_output(done.returncode)
+        if done.returncode != 0:
+            self.go_on()
+
+    def judge_seal(self, done):
+        """A drop that is not whole has no metadata, and so is none."""
+        whole = any(name.startswith("metadata/") for name in contents(self.sealed))
+        if whole != (done.returncode == 0):
+            raise Wrong(f"it ended with {done.returncode}, metadata: {whole}")
+
+    def decrypting(self, *more):
+        """A command to attack, what judges it, and what comes before it."""
+        return self.decrypt(*more), self.judge_decrypt, self.clear
+
+    def sealing(self):
+        command = ["seal", self.source, "--out", self.sealed, *self.key()]
+        return command, self.judge_seal, lambda: remove(self.sealed)
+
     def judge_trail(self):
         done = self.run(["audit", "verify"])
         if done.returncode != 0:
             raise Wrong(f"the trail does not verify: {done.stderr.decode()}")
         return "it verifies"
+
+
+def ended(codes):
+    """codes: how many runs ended with which."""
+    return ", ".join(f"{count} ended with {code}" for code, count in sorted(codes.items()) if count)
 
 
 def report_cases(cases):

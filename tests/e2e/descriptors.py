@@ -14,7 +14,7 @@ import resource
 import sys
 
 import attack
-from attack import Wrong, contents
+from attack import Wrong
 
 ENOUGH = 28
 FEWEST = 4  # with 3 the loader finds none to load the libraries with
@@ -42,8 +42,7 @@ class Descriptors:
                 raise Wrong(f"with {limit} descriptors: {wrong}") from None
         if len(codes) < 2 or codes[0] == 0:
             raise Wrong(f"nothing was tested: {codes}")
-        ended = ", ".join(f"{count} ended with {code}" for code, count in sorted(codes.items()))
-        return f"{sum(codes.values())} runs: {ended}"
+        return f"{sum(codes.values())} runs: {attack.ended(codes)}"
 
 
 def main():
@@ -54,12 +53,6 @@ def main():
         bench = attack.Bench(arguments.program, pathlib.Path(scratch))
         descriptors = Descriptors(bench)
         wanted = bench.expected["a.json"]
-        sealed = bench.scratch / "sealed"
-
-        def decrypted(done):
-            bench.judge_output(done.returncode)
-            if done.returncode != 0:
-                bench.go_on()
 
         def printed(done):
             if done.returncode == 0 and done.stdout != wanted:
@@ -67,23 +60,12 @@ def main():
             if not wanted.startswith(done.stdout):
                 raise Wrong("it printed what is not so")
 
-        def was_sealed(done):
-            whole = any(name.startswith("metadata/") for name in contents(sealed))
-            if whole != (done.returncode == 0):
-                raise Wrong(f"it ended with {done.returncode}, metadata: {whole}")
-
         commands = [
-            ("decrypt", bench.decrypt("--jobs", 4), decrypted, bench.clear),
+            ("decrypt", *bench.decrypting("--jobs", 4)),
             ("cat", ["cat", bench.drop, "a.json", *bench.token.options()], printed, bench.clear),
-            (
-                "seal", ["seal", bench.source, "--out", sealed, *bench.key()], was_sealed,
-                lambda: attack.remove(sealed),
-            ),
-        ]  # fmt: skip
-        cases = [
-            (name, lambda c=command, j=judge, p=prepare: descriptors.attack(c, j, p))
-            for name, command, judge, prepare in commands
+            ("seal", *bench.sealing()),
         ]
+        cases = [(name, lambda how=how: descriptors.attack(*how)) for name, *how in commands]
         cases.append(("the trail", bench.judge_trail))
         sys.exit(attack.report_cases(cases))
 

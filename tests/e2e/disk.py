@@ -18,7 +18,7 @@ import struct
 import sys
 
 import attack
-from attack import Wrong, contents
+from attack import Wrong
 
 FEW = [(errno.ENOSPC, "+"), (errno.EIO, "")]
 ALL = [(number, on) for number in (errno.ENOSPC, errno.EIO, errno.EDQUOT) for on in ("", "+")]
@@ -62,8 +62,7 @@ class Disk:
                     raise Wrong(f"{plan}: {wrong}") from None
         if not codes[8]:
             raise Wrong(f"nothing was tested: {codes}")
-        ended = ", ".join(f"{count} ended with {code}" for code, count in sorted(codes.items()))
-        return f"{asked} calls, {sum(codes.values())} runs: {ended}"
+        return f"{asked} calls, {sum(codes.values())} runs: {attack.ended(codes)}"
 
 
 def main():
@@ -75,35 +74,11 @@ def main():
     with attack.scratch_folder() as scratch:
         bench = attack.Bench(arguments.program, pathlib.Path(scratch))
         disk = Disk(bench, os.path.abspath(arguments.shim), ALL if arguments.all else FEW)
-        sealed = bench.scratch / "sealed"
-
-        def decrypted(done):
-            bench.judge_output(done.returncode)
-            if done.returncode != 0:
-                bench.go_on()
-
-        def was_sealed(done):
-            whole = any(name.startswith("metadata/") for name in contents(sealed))
-            if whole != (done.returncode == 0):
-                raise Wrong(f"it ended with {done.returncode}, metadata: {whole}")
-
-        commands = [
-            ("decrypt", bench.decrypt("--jobs", 1), decrypted, bench.clear),
-            (
-                "seal", ["seal", bench.source, "--out", sealed, *bench.key()], was_sealed,
-                lambda: attack.remove(sealed),
-            ),
-        ]  # fmt: skip
+        commands = [("decrypt", *bench.decrypting("--jobs", 1)), ("seal", *bench.sealing())]
         if not arguments.all:
             del commands[1:]
-        sys.exit(
-            attack.report_cases(
-                [
-                    (name, lambda c=command, j=judge, p=prepare: disk.attack(c, j, p))
-                    for name, command, judge, prepare in commands
-                ]
-            )
-        )
+        cases = [(name, lambda how=how: disk.attack(*how)) for name, *how in commands]
+        sys.exit(attack.report_cases(cases))
 
 
 if __name__ == "__main__":
