@@ -101,7 +101,7 @@ enum kw_status show_key(struct kw_keyring *keyring, const struct arguments *argu
         return status ? status : finish_output(err);
     }
     cJSON *keys = NULL, *json = json_of_keys(token, &keys);
-    status = show_versions(keyring, arguments, keys, err);
+    status = keys ? show_versions(keyring, arguments, keys, err) : kw_fail_memory(err);
     if (!status)
         return print_json(json, err);
     cJSON_Delete(json);

@@ -181,7 +181,8 @@ int run_token_list(const struct arguments *arguments, char **argv)
         json_text(json, "schema", SCHEMA);
         array = kw_json_add_array(json, "tokens");
     }
-    enum kw_status status = kw_secret_start(&err);
+    enum kw_status status =
+        arguments->json && !array ? kw_fail_memory(&err) : kw_secret_start(&err);
     if (!status)
         status = list_tokens(arguments, argv, array, &err);
     if (status) {

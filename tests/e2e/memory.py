@@ -143,7 +143,11 @@ class Commands:
                 if not wanted.startswith(done.stdout):
                     raise Wrong(f"it printed what is not so: {done.stdout.decode()}")
                 return
-            if json.loads(done.stdout).get("exit_code", 0) == 0 and name != "audit verify":
+            try:
+                code = json.loads(done.stdout).get("exit_code", 0)
+            except ValueError:
+                raise Wrong(f"it printed {done.stdout} and failed") from None
+            if code == 0 and name != "audit verify":
                 raise Wrong(f"it printed this and failed: {done.stdout.decode()}")
 
         return (name, command, judge, self.nothing)
@@ -188,6 +192,8 @@ class Commands:
         yield self.printed("key list", ["key", "list", "--json", *options])
         yield self.printed("key show", ["key", "show", "attacked", "--json", *options])
         yield self.printed("key show, text", ["key", "show", "attacked", *options])
+        module = ["--module", self.bench.token.module]
+        yield self.printed("token list", ["token", "list", "--json", *module])
         yield self.printed("audit verify", ["audit", "verify", "--json"])
         yield self.printed("audit show", ["audit", "show"])
         yield self.printed("audit export", ["audit", "export", "--format", "cef"])
