@@ -29,6 +29,7 @@ struct attempt {
     CK_OBJECT_HANDLE handle; /* of the key, as it was used */
     bool refused;            /* the token does not offer this way */
     bool sent;               /* some way was offered and was given the ciphertext */
+    bool hidden;             /* RSA1_5 decrypted, and goes the way of what did not */
     struct kw_secret *plain; /* of the modulus's size; what C_Decrypt gave */
 };
 
@@ -107,10 +108,13 @@ static enum kw_status try_rung(struct kw_token *token, struct kw_session *sessio
                                      attempt->wrapped_len, kw_secret_data(attempt->plain), &len);
     if (rv == CKR_OK && len > kw_secret_capacity(attempt->plain))
         rv = CKR_BUFFER_TOO_SMALL;
-    if (rv != CKR_OK)
-        return decrypt_failed(token, session, attempt, rv, err);
-    kw_secret_set_len(attempt->plain, len);
-    return KW_OK;
+    if (rv == CKR_OK)
+        kw_secret_set_len(attempt->plain, len);
+    if (rv == CKR_OK && attempt->rung->mechanism == CKM_RSA_PKCS) {
+        attempt->hidden = true;
+        rv = CKR_ENCRYPTED_DATA_INVALID;
+    }
+    return rv == CKR_OK ? KW_OK : decrypt_failed(token, session, attempt, rv, err);
 }
 
 /* ---- the ladder ---- */
@@ -216,6 +220,9 @@ static enum kw_status look_again(struct kw_token *token, struct kw_session *sess
     return kw_key_handle(token, session, attempt->key, true, &attempt->handle, err);
 }
 
+/* With RSA1_5 good padding is as secret as what it holds: the caller may refuse that, and from the
+ * time until then nobody is to learn whether it was the padding. So both go the same way, up to the
+ * end of this function. */
 static enum kw_status decrypt(struct kw_token *token, struct attempt *attempt, enum kw_wrap_alg alg,
                               struct kw_error *err)
 {
@@ -229,9 +236,12 @@ static enum kw_status decrypt(struct kw_token *token, struct attempt *attempt, e
             failure = found;
             status = found.status;
         } else if (attempt->handle != used) {
+            attempt->hidden = false;
             status = climb(token, attempt, alg, &failure);
         }
     }
+    if (status == KW_KEY_UNWRAP && attempt->hidden)
+        return KW_OK;
     if (status && err)
         *err = failure;
     return status;

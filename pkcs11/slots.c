@@ -102,13 +102,19 @@ enum kw_status kw_slots_read(const struct kw_module *module, struct kw_slot **re
         return kw_fail_memory(err);
     }
     size_t count = 0;
-    for (size_t i = 0; i < id_count; i++) {
+    CK_RV rv = CKR_OK;
+    for (size_t i = 0; i < id_count && rv != KW_CKR_NO_MEMORY; i++) {
         slots[count].id = ids[i];
         /* One that was pulled out since then, or can't be read, must not hide the others. */
-        if (functions->C_GetTokenInfo(ids[i], &slots[count].info) == CKR_OK)
+        rv = functions->C_GetTokenInfo(ids[i], &slots[count].info);
+        if (rv == CKR_OK)
             count++;
     }
     free(ids);
+    if (rv == KW_CKR_NO_MEMORY) { /* it was not even asked */
+        free(slots);
+        return kw_fail_memory(err);
+    }
     if (kw_module_is_stuck(module)) {
         free(slots);
         return kw_module_no_answer(module, NULL, err);

@@ -37,8 +37,9 @@ struct kw_stamp {
 /* Appends the record's line and a newline. */
 enum kw_status kw_record_write(const struct kw_stamp *stamp, const struct kw_deed *deed,
                                struct kw_buffer *out, struct kw_error *err);
-/* The folder's id that record 0 holds. False if it is no such record. */
-bool kw_record_trail(const char *line, size_t len, char out[2 * KW_TRAIL_ID_SIZE + 1]);
+/* The folder's id that record 0 holds. KW_AUDIT if it is no such record, KW_NO_MEMORY. */
+enum kw_status kw_record_trail(const char *line, size_t len, char out[2 * KW_TRAIL_ID_SIZE + 1],
+                               struct kw_error *err);
 
 /* RFC 5424 section 6.2.1: the audit log. */
 #define KW_SYSLOG_FACILITY 13

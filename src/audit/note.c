@@ -223,10 +223,14 @@ static enum kw_status check_signature(struct check *check, const char *origin,
             return status;
         if (memcmp(id, signature->blob, KEY_ID_SIZE) != 0)
             continue;
-        if (kw_public_key_verify(check->keys[i], check->text, check->text_len,
-                                 signature->blob + KEY_ID_SIZE, signature->len - KEY_ID_SIZE, NULL))
+        status =
+            kw_public_key_verify(check->keys[i], check->text, check->text_len,
+                                 signature->blob + KEY_ID_SIZE, signature->len - KEY_ID_SIZE, err);
+        if (status == KW_DAMAGED)
             return kw_fail(err, KW_AUDIT, "%s has a wrong signature: it was edited, or forged",
                            check->what);
+        if (status)
+            return status;
         check->found = true;
         check->found_key = i;
     }

@@ -211,14 +211,23 @@ enum kw_status kw_record_parse(const char *line, size_t len, struct cJSON **ret_
     return KW_OK;
 }
 
-bool kw_record_trail(const char *line, size_t len, char out[2 * KW_TRAIL_ID_SIZE + 1])
+static enum kw_status not_first(struct kw_error *err)
+{
+    return kw_fail(err, KW_AUDIT, "a record of the audit trail is not one that begins it");
+}
+
+enum kw_status kw_record_trail(const char *line, size_t len, char out[2 * KW_TRAIL_ID_SIZE + 1],
+                               struct kw_error *err)
 {
     uint8_t id[KW_TRAIL_ID_SIZE];
     size_t id_len = 0;
     uint64_t seq = 1;
     cJSON *record = NULL;
-    if (!kw_record_seq(line, len, &seq) || seq != 0 || kw_record_parse(line, len, &record, NULL))
-        return false;
+    if (!kw_record_seq(line, len, &seq) || seq != 0)
+        return not_first(err);
+    enum kw_status status = kw_record_parse(line, len, &record, err);
+    if (status)
+        return status;
     const char *op = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(record, "op"));
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(record, "trail"));
     bool good = op && text && strcmp(op, KW_TRAIL_BEGIN) == 0 && strlen(text) == sizeof(id) * 2 &&
@@ -226,5 +235,5 @@ bool kw_record_trail(const char *line, size_t len, char out[2 * KW_TRAIL_ID_SIZE
     if (good)
         kw_hex_encode(id, sizeof(id), out);
     cJSON_Delete(record);
-    return good;
+    return good ? KW_OK : not_first(err);
 }

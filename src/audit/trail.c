@@ -238,7 +238,11 @@ static enum kw_status read_id(struct kw_trail *trail, struct kw_error *err)
     enum kw_status status = kw_reader_open(&trail->folder, 0, &reader, err);
     if (!status)
         status = kw_reader_next(&reader, &line, err);
-    if (!status && (line.kind != KW_LINE || !kw_record_trail(line.text, line.len, trail->id)))
+    if (!status && line.kind == KW_LINE)
+        status = kw_record_trail(line.text, line.len, trail->id, err);
+    else if (!status)
+        status = KW_AUDIT;
+    if (status == KW_AUDIT)
         status = kw_fail(err, KW_AUDIT,
                          "the first record of the audit trail %s is not what should be there; run "
                          "keyward audit verify",

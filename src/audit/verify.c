@@ -286,8 +286,13 @@ static enum kw_status take_record(struct verifier *verifier, struct kw_reader *r
     struct kw_hash leaf;
     uint64_t seq = 0, expected = verifier->frontier.size;
     verifier->verdict.records++;
-    if (line->kind != KW_LINE || !kw_record_seq(line->text, line->len, &seq) ||
-        (expected == 0 && seq == 0 && !kw_record_trail(line->text, line->len, verifier->id))) {
+    bool is_record = line->kind == KW_LINE && kw_record_seq(line->text, line->len, &seq);
+    enum kw_status status = KW_OK;
+    if (is_record && expected == 0 && seq == 0)
+        status = kw_record_trail(line->text, line->len, verifier->id, err);
+    if (status && status != KW_AUDIT)
+        return status;
+    if (!is_record || status) {
         find(verifier, KW_EDITED, expected, expected, "record %llu was edited: it is no record",
              (ull)expected);
         return KW_OK;
@@ -300,7 +305,7 @@ static enum kw_status take_record(struct verifier *verifier, struct kw_reader *r
         return KW_OK;
     }
     note_told_key(verifier, line->text, line->len);
-    enum kw_status status = kw_leaf_hash(verifier->digest, line->text, line->len, &leaf, err);
+    status = kw_leaf_hash(verifier->digest, line->text, line->len, &leaf, err);
     if (!status)
         status = kw_frontier_add(verifier->digest, &verifier->frontier, &leaf, err);
     return status ? status : check_tree(verifier, err);

@@ -23,7 +23,8 @@ struct cJSON;
  * `return kw_fail(err, KW_METADATA, "...")`. */
 enum kw_status kw_fail(struct kw_error *err, enum kw_status status, const char *format, ...)
     KW_PRINTF(3, 4);
-/* The same for a failed system call: keeps `sys_errno` and adds ": " and its text. */
+/* The same for a failed system call: keeps `sys_errno` and adds ": " and its text. ENOMEM is
+ * KW_NO_MEMORY, whatever was to be done. */
 enum kw_status kw_fail_errno(struct kw_error *err, enum kw_status status, int sys_errno,
                              const char *format, ...) KW_PRINTF(4, 5);
 /* The same for a failed Cryptoki call: keeps `ck_rv`, and leaves its text to the caller. */
@@ -236,12 +237,31 @@ enum kw_json_style {
     KW_JSON_INDENTED, /* for people, and a newline */
 };
 /* Appends the text of `json` and deletes it. NULL stands for JSON that memory did not suffice for,
- * and is KW_NO_MEMORY. */
+ * and is KW_NO_MEMORY, as is what lacks a part. */
 enum kw_status kw_json_write(struct cJSON *json, enum kw_json_style style, struct kw_buffer *out,
                              struct kw_error *err);
-/* Adds these bytes as text; false where memory does not suffice. Not for secrets. */
-bool kw_json_add_base64(struct cJSON *object, const char *name, enum kw_base64 alphabet,
-                        const uint8_t *data, size_t len);
+
+/* ---- building JSON: json_build.c ---- */
+
+/* All of these add to an object under `name`, or to an array where that is NULL. What can't be had
+ * for want of memory spoils the container: it and all that it is part of can't be written any more,
+ * which kw_json_write then says. So nothing has to be checked before. A container that is NULL
+ * stays so, and what was to be added to it is gone. */
+
+/* Takes `item` over; NULL stands for one that memory did not suffice for. */
+void kw_json_add(struct cJSON *container, const char *name, struct cJSON *item);
+/* The new container, owned by the old one; NULL where there is none. */
+struct cJSON *kw_json_add_object(struct cJSON *container, const char *name);
+struct cJSON *kw_json_add_array(struct cJSON *container, const char *name);
+/* NULL is JSON's null; what is not UTF-8 is shown as kw_printable does. */
+void kw_json_add_text(struct cJSON *container, const char *name, const char *text);
+/* Exact up to 2^53. */
+void kw_json_add_number(struct cJSON *container, const char *name, double value);
+void kw_json_add_bool(struct cJSON *container, const char *name, bool value);
+/* Bytes as text. Not for secrets. */
+void kw_json_add_hex(struct cJSON *container, const char *name, const void *data, size_t len);
+void kw_json_add_base64(struct cJSON *container, const char *name, enum kw_base64 alphabet,
+                        const void *data, size_t len);
 
 /* ---- configuration: config.c ---- */
 

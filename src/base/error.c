@@ -112,6 +112,8 @@ enum kw_status kw_fail_errno(struct kw_error *err, enum kw_status status, int sy
                              const char *format, ...)
 {
     va_list args;
+    if (sys_errno == ENOMEM)
+        status = KW_NO_MEMORY;
     va_start(args, format);
     fill(err, status, sys_errno, 0, format, args);
     va_end(args);

@@ -96,8 +96,8 @@ enum kw_status kw_json_parse(const char *text, size_t len, const struct kw_json_
     if (status != KW_OK)
         return status;
     cJSON *tree = build_tree(text, len);
-    if (!tree)
-        return kw_fail(err, family, "%s can't be read as JSON, or memory ran out", what);
+    if (!tree) /* the scan lets nothing through that cJSON does not read */
+        return kw_fail_memory(err);
     status = check_tree(tree, what, family, err);
     if (status != KW_OK) {
         cJSON_Delete(tree);
@@ -123,16 +123,4 @@ enum kw_status kw_json_write(cJSON *json, enum kw_json_style style, struct kw_bu
         status = kw_buffer_append(out, "\n", 1, err);
     cJSON_free(text);
     return status;
-}
-
-bool kw_json_add_base64(cJSON *object, const char *name, enum kw_base64 alphabet,
-                        const uint8_t *data, size_t len)
-{
-    char *text = malloc(KW_BASE64_ENCODED_SIZE(len));
-    if (!text)
-        return false;
-    kw_base64_encode(alphabet, data, len, text);
-    bool added = cJSON_AddStringToObject(object, name, text) != NULL;
-    free(text);
-    return added;
 }

@@ -7,7 +7,8 @@
 
 #include "base/utf8.h"
 
-#define DEPTH_MAX 256 /* bounds the recursion whatever the caller allows */
+#define DEPTH_MAX  256 /* bounds the recursion whatever the caller allows */
+#define NUMBER_MAX 63  /* characters; cJSON reads no longer ones */
 
 struct scan {
     const uint8_t *text;
@@ -54,6 +55,7 @@ static bool skip_digits(struct scan *scan)
 
 static bool scan_number(struct scan *scan)
 {
+    size_t start = scan->at;
     (void)take(scan, '-');
     if (!take(scan, '0') && !skip_digits(scan))
         return fail(scan, "a value is missing or is not JSON");
@@ -65,6 +67,8 @@ static bool scan_number(struct scan *scan)
         if (!skip_digits(scan))
             return fail(scan, "a number has no digits in its exponent");
     }
+    if (scan->at - start > NUMBER_MAX)
+        return fail(scan, "a number has too many characters");
     return true;
 }
 

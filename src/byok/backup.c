@@ -291,15 +291,13 @@ static cJSON *value_of(const struct field *field, const struct kw_backup *backup
     return NULL;
 }
 
-static bool add_fields(cJSON *json, const char *object, const struct kw_backup *backup)
+static void add_fields(cJSON *json, const char *object, const struct kw_backup *backup)
 {
     for (size_t i = 0; i < KW_COUNT(fields); i++) {
         const struct field *field = &fields[i];
-        bool here = object ? field->object && strcmp(field->object, object) == 0 : !field->object;
-        if (here && !cJSON_AddItemToObject(json, field->name, value_of(field, backup)))
-            return false;
+        if (object ? field->object && strcmp(field->object, object) == 0 : !field->object)
+            kw_json_add(json, field->name, value_of(field, backup));
     }
-    return true;
 }
 
 static cJSON *build(const struct kw_backup *backup)
@@ -307,20 +305,17 @@ static cJSON *build(const struct kw_backup *backup)
     static const char *const objects[] = {"key", "token", "kek"};
     const struct kind *kind = &kinds[backup->kek.aes];
     cJSON *json = cJSON_CreateObject(), *object = NULL;
-    bool built = json && cJSON_AddStringToObject(json, "schema", KW_BACKUP_SCHEMA) &&
-                 add_fields(json, NULL, backup);
-    for (size_t i = 0; i < KW_COUNT(objects) && built; i++) {
-        object = cJSON_AddObjectToObject(json, objects[i]);
-        built = object && add_fields(object, objects[i], backup);
+    kw_json_add_text(json, "schema", KW_BACKUP_SCHEMA);
+    add_fields(json, NULL, backup);
+    for (size_t i = 0; i < KW_COUNT(objects); i++) {
+        object = kw_json_add_object(json, objects[i]);
+        add_fields(object, objects[i], backup);
     }
-    built = built && cJSON_AddStringToObject(object, "kind", kind->name) &&
-            cJSON_AddStringToObject(json, "enc", kind->enc) &&
-            kw_json_add_base64(json, "ciphertext", KW_BASE64URL, backup->ciphertext.data,
-                               backup->ciphertext.len);
-    if (built)
-        return json;
-    cJSON_Delete(json);
-    return NULL;
+    kw_json_add_text(object, "kind", kind->name);
+    kw_json_add_text(json, "enc", kind->enc);
+    kw_json_add_base64(json, "ciphertext", KW_BASE64URL, backup->ciphertext.data,
+                       backup->ciphertext.len);
+    return json;
 }
 
 static enum kw_status check(const struct kw_backup *backup, struct kw_error *err)

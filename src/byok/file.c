@@ -157,18 +157,16 @@ enum kw_status kw_byok_parse(const char *text, size_t len, const char *what,
 static cJSON *build(const struct kw_byok *byok)
 {
     cJSON *json = cJSON_CreateObject();
-    bool built = json && cJSON_AddStringToObject(json, "schema_version", SCHEMA);
-    cJSON *header = built ? cJSON_AddObjectToObject(json, "header") : NULL;
-    built = header && cJSON_AddStringToObject(header, "kid", byok->kid) &&
-            cJSON_AddStringToObject(header, "alg", ALGORITHM) &&
-            cJSON_AddStringToObject(header, "enc", ENCRYPTION) &&
-            kw_json_add_base64(json, "ciphertext", KW_BASE64URL, byok->ciphertext.data,
-                               byok->ciphertext.len) &&
-            (!byok->generator[0] || cJSON_AddStringToObject(json, "generator", byok->generator));
-    if (built)
-        return json;
-    cJSON_Delete(json);
-    return NULL;
+    kw_json_add_text(json, "schema_version", SCHEMA);
+    cJSON *header = kw_json_add_object(json, "header");
+    kw_json_add_text(header, "kid", byok->kid);
+    kw_json_add_text(header, "alg", ALGORITHM);
+    kw_json_add_text(header, "enc", ENCRYPTION);
+    kw_json_add_base64(json, "ciphertext", KW_BASE64URL, byok->ciphertext.data,
+                       byok->ciphertext.len);
+    if (byok->generator[0])
+        kw_json_add_text(json, "generator", byok->generator);
+    return json;
 }
 
 static enum kw_status check(const struct kw_byok *byok, struct kw_error *err)

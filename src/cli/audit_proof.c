@@ -31,23 +31,18 @@ int run_audit_prove(const struct arguments *arguments, char **argv)
 
 static void add_hash(cJSON *json, const char *name, const struct kw_hash *hash)
 {
-    char text[KW_BASE64_ENCODED_SIZE(sizeof(hash->bytes))];
-    kw_base64_encode(KW_BASE64, hash->bytes, sizeof(hash->bytes), text);
-    if (name)
-        (void)cJSON_AddStringToObject(json, name, text);
-    else
-        (void)cJSON_AddItemToArray(json, cJSON_CreateString(text));
+    kw_json_add_base64(json, name, KW_BASE64, hash->bytes, sizeof(hash->bytes));
 }
 
 static cJSON *make_json(const struct kw_consistency *consistency)
 {
     cJSON *json = cJSON_CreateObject();
     json_text(json, "schema", SCHEMA);
-    (void)cJSON_AddNumberToObject(json, "first", (double)consistency->first);
-    (void)cJSON_AddNumberToObject(json, "second", (double)consistency->second);
+    kw_json_add_number(json, "first", (double)consistency->first);
+    kw_json_add_number(json, "second", (double)consistency->second);
     add_hash(json, "first_root", &consistency->first_root);
     add_hash(json, "second_root", &consistency->second_root);
-    cJSON *hashes = cJSON_AddArrayToObject(json, "hashes");
+    cJSON *hashes = kw_json_add_array(json, "hashes");
     for (size_t i = 0; i < consistency->proof.count; i++)
         add_hash(hashes, NULL, &consistency->proof.hashes[i]);
     return json;

@@ -35,18 +35,18 @@ static cJSON *make_json(const struct audit *audit, const struct kw_verdict *verd
     json_text(json, "dir", audit->dir);
     json_text(json, "verdict", kw_tamper_name(verdict->tamper));
     json_text(json, "message", verdict->message);
-    (void)cJSON_AddItemToObject(
-        json, "first", range ? cJSON_CreateNumber((double)verdict->first) : cJSON_CreateNull());
-    (void)cJSON_AddItemToObject(
-        json, "last", range ? cJSON_CreateNumber((double)verdict->last) : cJSON_CreateNull());
-    (void)cJSON_AddNumberToObject(json, "records", (double)verdict->records);
-    (void)cJSON_AddNumberToObject(json, "signed_records", (double)verdict->signed_records);
-    (void)cJSON_AddNumberToObject(json, "checkpoints", (double)verdict->checkpoints);
-    (void)cJSON_AddNumberToObject(json, "torn_bytes", (double)verdict->torn_bytes);
-    (void)cJSON_AddBoolToObject(json, "own_key", verdict->own_key);
+    kw_json_add(json, "first",
+                range ? cJSON_CreateNumber((double)verdict->first) : cJSON_CreateNull());
+    kw_json_add(json, "last",
+                range ? cJSON_CreateNumber((double)verdict->last) : cJSON_CreateNull());
+    kw_json_add_number(json, "records", (double)verdict->records);
+    kw_json_add_number(json, "signed_records", (double)verdict->signed_records);
+    kw_json_add_number(json, "checkpoints", (double)verdict->checkpoints);
+    kw_json_add_number(json, "torn_bytes", (double)verdict->torn_bytes);
+    kw_json_add_bool(json, "own_key", verdict->own_key);
     json_text(json, "key", verdict->key);
-    (void)cJSON_AddNumberToObject(json, "key_changes", (double)verdict->key_changes);
-    (void)cJSON_AddNumberToObject(json, "untold_key_changes", (double)verdict->untold);
+    kw_json_add_number(json, "key_changes", (double)verdict->key_changes);
+    kw_json_add_number(json, "untold_key_changes", (double)verdict->untold);
     return json;
 }
 

@@ -214,9 +214,9 @@ const char *show_size(uint64_t bytes, char out[SIZE_TEXT]);
 /* For the terminal: no control characters. Static buffers would be shared, so the caller's. */
 #define SHOWN_TEXT 512
 const char *show(const char *text, char out[SHOWN_TEXT]);
-/* NULL where text is empty: for JSON. */
-void json_text(struct cJSON *object, const char *name, const char *text);
-void json_hex(struct cJSON *object, const char *name, const void *data, size_t len);
+/* As kw_json_add_text and kw_json_add_hex, with null for what is empty. */
+void json_text(struct cJSON *container, const char *name, const char *text);
+void json_hex(struct cJSON *container, const char *name, const void *data, size_t len);
 
 /* Once they are read, PINs have no place in the argument list, which every user can see. */
 void hide_pins(char **argv);

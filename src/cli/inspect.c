@@ -111,7 +111,7 @@ static cJSON *json_key(const struct findings *found)
     cJSON *json = cJSON_CreateObject();
     json_text(json, "label", found->key->label);
     json_hex(json, "id", found->key->id, found->key->id_len);
-    (void)cJSON_AddNumberToObject(json, "bits", (double)kw_rsa_bits(&found->key->public));
+    kw_json_add_number(json, "bits", (double)kw_rsa_bits(&found->key->public));
     json_text(json, "not_before", found->key->not_before);
     json_text(json, "expires", found->key->expires);
     json_text(json, "validity", validity_word(found->key));
@@ -136,9 +136,9 @@ static cJSON *json_files(const struct findings *found)
         const struct kw_drop_file *file = kw_drop_file_at(found->drop, i);
         cJSON *entry = cJSON_CreateObject();
         json_text(entry, "path", file->path);
-        (void)cJSON_AddNumberToObject(entry, "bytes", (double)file->size);
+        kw_json_add_number(entry, "bytes", (double)file->size);
         json_text(entry, "kind", kind_words[file->kind]);
-        (void)cJSON_AddItemToArray(json, entry);
+        kw_json_add(json, NULL, entry);
     }
     return json;
 }
@@ -150,22 +150,22 @@ static cJSON *json_document(const struct findings *found, enum kw_status status,
     cJSON *json = cJSON_CreateObject();
     json_text(json, "schema", SCHEMA);
     json_text(json, "status", kw_status_name(status));
-    (void)cJSON_AddNumberToObject(json, "exit_code", kw_exit_code(status));
+    kw_json_add_number(json, "exit_code", kw_exit_code(status));
     if (status) {
-        cJSON *object = cJSON_AddObjectToObject(json, "error");
+        cJSON *object = kw_json_add_object(json, "error");
         json_text(object, "status", kw_status_name(status));
         json_text(object, "message", error->message);
     } else {
-        (void)cJSON_AddNullToObject(json, "error");
+        kw_json_add_text(json, "error", NULL);
     }
     json_text(json, "drop", kw_drop_path(found->drop));
-    (void)cJSON_AddBoolToObject(json, "encrypted", envelope != NULL);
+    kw_json_add_bool(json, "encrypted", envelope != NULL);
     json_text(json, "format", envelope ? kw_drop_format_name(envelope->format) : NULL);
     json_text(json, "metadata", envelope ? envelope->metadata_path : NULL);
     json_text(json, "key_version", envelope ? envelope->version : NULL);
-    (void)cJSON_AddItemToObject(json, "token", json_token(found));
-    (void)cJSON_AddItemToObject(json, "key", json_key(found));
-    (void)cJSON_AddItemToObject(json, "files", json_files(found));
+    kw_json_add(json, "token", json_token(found));
+    kw_json_add(json, "key", json_key(found));
+    kw_json_add(json, "files", json_files(found));
     return json;
 }
 

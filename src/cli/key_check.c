@@ -17,8 +17,8 @@ static enum kw_status print_results(const struct kw_rule_result *results, size_t
         json_text(json, "schema", SCHEMA);
         json_text(json, "service", arguments->service);
         json_text(json, "key", show(arguments->operands[0], shown));
-        (void)cJSON_AddBoolToObject(json, "passed", passed);
-        cJSON *array = cJSON_AddArrayToObject(json, "rules");
+        kw_json_add_bool(json, "passed", passed);
+        cJSON *array = kw_json_add_array(json, "rules");
         for (size_t i = 0; i < count; i++) {
             cJSON *rule = cJSON_CreateObject();
             json_text(rule, "RuleName", results[i].rule);
@@ -27,7 +27,7 @@ static enum kw_status print_results(const struct kw_rule_result *results, size_t
             json_text(rule, "ActualValue", results[i].actual);
             json_text(rule, "Details", results[i].details);
             json_text(rule, "Result", results[i].passed ? "Passed" : "Failed");
-            (void)cJSON_AddItemToArray(array, rule);
+            kw_json_add(array, NULL, rule);
         }
         return print_json(json, err);
     }

@@ -96,13 +96,13 @@ struct cJSON *json_of_version(const struct kw_version *version)
     cJSON *json = cJSON_CreateObject();
     json_text(json, "label", key->label);
     json_hex(json, "id", key->id, key->id_len);
-    (void)cJSON_AddNumberToObject(json, "bits", (double)kw_rsa_bits(&key->public));
+    kw_json_add_number(json, "bits", (double)kw_rsa_bits(&key->public));
     json_hex(json, "modulus", key->public.modulus, key->public.modulus_len);
     json_text(json, "not_before", key->not_before);
     json_text(json, "expires", key->expires);
     if (key->expires[0])
-        (void)cJSON_AddNumberToObject(json, "expires_in_days",
-                                      (double)kw_days_until(key->expires, time(NULL)));
+        kw_json_add_number(json, "expires_in_days",
+                           (double)kw_days_until(key->expires, time(NULL)));
     json_text(json, "state", state_of(version));
     json_text(json, "origin", origin_of(version));
     json_text(json, "record_fault", record->state == KW_RECORD_BAD ? record->fault : NULL);
@@ -111,10 +111,10 @@ struct cJSON *json_of_version(const struct kw_version *version)
     json_text(json, "backed_up", record->backed_up);
     json_text(json, "deleted", record->deleted);
     json_text(json, "purge_after", record->purge_after);
-    (void)cJSON_AddItemToObject(
-        json, "tags", record->tags ? cJSON_Duplicate(record->tags, true) : cJSON_CreateObject());
+    kw_json_add(json, "tags",
+                record->tags ? cJSON_Duplicate(record->tags, true) : cJSON_CreateObject());
     for (size_t i = 0; i < KW_COUNT(traits); i++)
-        (void)cJSON_AddBoolToObject(json, traits[i].name, has_trait(key, &traits[i]));
+        kw_json_add_bool(json, traits[i].name, has_trait(key, &traits[i]));
     return json;
 }
 
@@ -122,10 +122,10 @@ struct cJSON *json_of_keys(const struct kw_token_info *token, struct cJSON **ret
 {
     cJSON *json = cJSON_CreateObject();
     json_text(json, "schema", KEYS_SCHEMA);
-    cJSON *object = cJSON_AddObjectToObject(json, "token");
+    cJSON *object = kw_json_add_object(json, "token");
     json_text(object, "label", token->label);
     json_text(object, "serial", token->serial);
-    *ret_keys = cJSON_AddArrayToObject(json, "keys");
+    *ret_keys = kw_json_add_array(json, "keys");
     return json;
 }
 
@@ -140,7 +140,7 @@ enum kw_status print_versions(struct kw_keyring *keyring, const struct kw_versio
     if (arguments->json) {
         cJSON *array = NULL, *json = json_of_keys(token, &array);
         for (size_t i = 0; i < count; i++)
-            (void)cJSON_AddItemToArray(array, json_of_version(&versions[i]));
+            kw_json_add(array, NULL, json_of_version(&versions[i]));
         return print_json(json, err);
     }
     printf("token \"%s\", serial %s: %zu RSA private keys\n", show(token->label, label),

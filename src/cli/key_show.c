@@ -5,17 +5,10 @@
 
 #include "cli.h"
 
-static void add_base64url(cJSON *object, const char *name, const uint8_t *data, size_t len)
-{
-    char text[KW_BASE64_ENCODED_SIZE(KW_RSA_MAX_BYTES)];
-    kw_base64_encode(KW_BASE64URL, data, len, text);
-    json_text(object, name, text);
-}
-
 /* What others do with the public half, in Key Vault's words; a key exchange key is for import. */
 static void add_operations(cJSON *jwk, const struct kw_token_key *key)
 {
-    cJSON *operations = cJSON_AddArrayToObject(jwk, "key_ops");
+    cJSON *operations = kw_json_add_array(jwk, "key_ops");
     const struct {
         bool offered;
         const char *name;
@@ -27,7 +20,7 @@ static void add_operations(cJSON *jwk, const struct kw_token_key *key)
     };
     for (size_t i = 0; i < KW_COUNT(names); i++)
         if (names[i].offered)
-            (void)cJSON_AddItemToArray(operations, cJSON_CreateString(names[i].name));
+            kw_json_add_text(operations, NULL, names[i].name);
 }
 
 /* RFC 7517. */
@@ -39,8 +32,8 @@ static cJSON *make_jwk(const struct kw_token_key *key)
     json_text(jwk, "kty", "RSA");
     json_text(jwk, "kid", id);
     add_operations(jwk, key);
-    add_base64url(jwk, "n", key->public.modulus, key->public.modulus_len);
-    add_base64url(jwk, "e", key->public.exponent, key->public.exponent_len);
+    kw_json_add_base64(jwk, "n", KW_BASE64URL, key->public.modulus, key->public.modulus_len);
+    kw_json_add_base64(jwk, "e", KW_BASE64URL, key->public.exponent, key->public.exponent_len);
     return jwk;
 }
 
@@ -74,8 +67,8 @@ static enum kw_status show_json(struct kw_crypto *crypto, const struct kw_versio
     if (!status) {
         cJSON *json = json_of_version(version);
         json_text(json, "pem", (const char *)pem.data);
-        (void)cJSON_AddItemToObject(json, "jwk", make_jwk(version->key));
-        (void)cJSON_AddItemToArray(array, json);
+        kw_json_add(json, "jwk", make_jwk(version->key));
+        kw_json_add(array, NULL, json);
     }
     kw_buffer_cleanup(&pem);
     return status;
@@ -108,7 +101,7 @@ enum kw_status show_key(struct kw_keyring *keyring, const struct arguments *argu
         return status ? status : finish_output(err);
     }
     cJSON *keys = NULL, *json = json_of_keys(token, &keys);
-    status = show_versions(keyring, arguments, keys, err);
+    status = keys ? show_versions(keyring, arguments, keys, err) : kw_fail_memory(err);
     if (!status)
         return print_json(json, err);
     cJSON_Delete(json);

@@ -51,8 +51,8 @@ int fail_with(const struct arguments *arguments, const char *schema, const struc
         cJSON *json = cJSON_CreateObject();
         json_text(json, "schema", schema);
         json_text(json, "status", kw_status_name(err->status));
-        (void)cJSON_AddNumberToObject(json, "exit_code", kw_exit_code(err->status));
-        cJSON *error = cJSON_AddObjectToObject(json, "error");
+        kw_json_add_number(json, "exit_code", kw_exit_code(err->status));
+        cJSON *error = kw_json_add_object(json, "error");
         json_text(error, "status", kw_status_name(err->status));
         json_text(error, "message", err->message);
         if (print_json(json, &output))
@@ -79,21 +79,15 @@ const char *show(const char *text, char out[SHOWN_TEXT])
     return kw_printable(text, strlen(text), out, SHOWN_TEXT);
 }
 
-void json_text(cJSON *object, const char *name, const char *text)
+void json_text(cJSON *container, const char *name, const char *text)
 {
-    char shown[SHOWN_TEXT];
-    if (!text || text[0] == '\0')
-        (void)cJSON_AddNullToObject(object, name);
-    else
-        (void)cJSON_AddStringToObject(object, name,
-                                      kw_utf8_valid(text, strlen(text)) ? text : show(text, shown));
+    kw_json_add_text(container, name, text && text[0] != '\0' ? text : NULL);
 }
 
-void json_hex(cJSON *object, const char *name, const void *data, size_t len)
+void json_hex(cJSON *container, const char *name, const void *data, size_t len)
 {
-    char text[2 * KW_RSA_MAX_BYTES + 1];
-    if (len > KW_RSA_MAX_BYTES)
-        len = KW_RSA_MAX_BYTES;
-    kw_hex_encode(data, len, text);
-    json_text(object, name, text);
+    if (len > 0)
+        kw_json_add_hex(container, name, data, len);
+    else
+        kw_json_add_text(container, name, NULL);
 }

@@ -99,12 +99,12 @@ static cJSON *json_of(const struct kw_token_info *token, const struct diagnosis 
 {
     cJSON *json = cJSON_CreateObject();
     json_text(json, "schema", SCHEMA);
-    cJSON *about = cJSON_AddObjectToObject(json, "token");
+    cJSON *about = kw_json_add_object(json, "token");
     json_text(about, "label", token->label);
     json_text(about, "serial", token->serial);
     json_text(about, "manufacturer", token->manufacturer);
     json_text(about, "model", token->model);
-    cJSON *array = cJSON_AddArrayToObject(json, "probes");
+    cJSON *array = kw_json_add_array(json, "probes");
     for (size_t i = 0; i < diagnosis->count; i++) {
         const struct kw_probe_result *result = &diagnosis->results[i];
         cJSON *probe = cJSON_CreateObject();
@@ -112,11 +112,11 @@ static cJSON *json_of(const struct kw_token_info *token, const struct diagnosis 
         json_text(probe, "what", result->what);
         json_text(probe, "answer", answer_name(result->answer));
         if (result->number)
-            (void)cJSON_AddNumberToObject(probe, "number", (double)result->number);
+            kw_json_add_number(probe, "number", (double)result->number);
         json_text(probe, "details", result->details);
-        (void)cJSON_AddItemToArray(array, probe);
+        kw_json_add(array, NULL, probe);
     }
-    cJSON *judged = cJSON_AddObjectToObject(json, "verdicts");
+    cJSON *judged = kw_json_add_object(json, "verdicts");
     for (size_t i = 0; i < VERDICTS; i++)
         json_text(judged, verdicts[i].name, answer_name(diagnosis->verdicts[i]));
     return json;

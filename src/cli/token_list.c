@@ -44,7 +44,7 @@ static cJSON *json_token(const struct kw_token_info *token, const char *module)
     json_text(json, "manufacturer", token->manufacturer);
     json_text(json, "model", token->model);
     for (size_t i = 0; i < KW_COUNT(states); i++)
-        (void)cJSON_AddBoolToObject(json, states[i].name, has_state(token, &states[i]));
+        kw_json_add_bool(json, states[i].name, has_state(token, &states[i]));
     return json;
 }
 
@@ -73,7 +73,7 @@ static enum kw_status list_module(struct listing *listing, const char *module,
         printf("%s: %zu tokens\n", show(module, shown), count);
     for (size_t i = 0; i < count; i++) {
         if (listing->array)
-            (void)cJSON_AddItemToArray(listing->array, json_token(&tokens[i], module));
+            kw_json_add(listing->array, NULL, json_token(&tokens[i], module));
         else
             print_token(&tokens[i]);
     }
@@ -198,9 +198,10 @@ int run_token_list(const struct arguments *arguments, char **argv)
     if (arguments->json) {
         json = cJSON_CreateObject();
         json_text(json, "schema", SCHEMA);
-        array = cJSON_AddArrayToObject(json, "tokens");
+        array = kw_json_add_array(json, "tokens");
     }
-    enum kw_status status = kw_secret_start(&err);
+    enum kw_status status =
+        arguments->json && !array ? kw_fail_memory(&err) : kw_secret_start(&err);
     if (!status)
         status = list_tokens(arguments, argv, array, &err);
     if (status) {

@@ -11,6 +11,8 @@
 
 #include "crypto/openssl.h"
 
+#define TRIAL_SIZE 1024
+
 struct library_kind {
     const char *providers[2];
     const char *properties;
@@ -20,6 +22,18 @@ static const struct library_kind kinds[] = {
     /* base has the readers of keys, which are no cryptography and not in the FIPS module. */
     [true] = {{"fips", "base"}, "fips=yes"},
 };
+
+bool kw_openssl_lacked_memory(void)
+{
+    bool lacked = false;
+    unsigned long error;
+    while ((error = ERR_get_error()) != 0)
+        lacked = lacked || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+    /* Without any memory there isn't even a queue to note it in. */
+    void *trial = lacked ? NULL : OPENSSL_malloc(TRIAL_SIZE);
+    OPENSSL_free(trial);
+    return !trial;
+}
 
 enum kw_status kw_fail_openssl(struct kw_error *err, enum kw_status status, const char *format, ...)
 {
@@ -32,7 +46,8 @@ enum kw_status kw_fail_openssl(struct kw_error *err, enum kw_status status, cons
         text[0] = '\0';
     /* The oldest entry is the cause, the later ones are what it led to. */
     const char *reason = ERR_reason_error_string(ERR_peek_error());
-    ERR_clear_error();
+    if (kw_openssl_lacked_memory())
+        return kw_fail_memory(err);
     return kw_fail(err, status, "%s: %s", text, reason ? reason : "OpenSSL gives no reason");
 }
 

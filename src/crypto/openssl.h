@@ -16,6 +16,9 @@ struct kw_crypto {
     bool fips;
 };
 
+/* `status` unless the numbers are of a size that is used here, and the exponent sound. */
+enum kw_status kw_rsa_check(const struct kw_rsa_public *key, const char *what,
+                            enum kw_status status, struct kw_error *err);
 /* The caller frees; NULL where OpenSSL refuses the numbers. */
 EVP_PKEY *kw_rsa_public_import(struct kw_crypto *crypto, const struct kw_rsa_public *key);
 
@@ -24,8 +27,12 @@ enum kw_status kw_pem_import(struct kw_crypto *crypto, const void *pem, size_t l
                              const char *what, EVP_PKEY **ret_pkey, struct kw_error *err);
 
 /* kw_fail with ": " and OpenSSL's reason added; empties OpenSSL's error queue, which is one per
- * thread and would otherwise be blamed on a later call. */
+ * thread and would otherwise be blamed on a later call. KW_NO_MEMORY where OpenSSL had too little.
+ */
 enum kw_status kw_fail_openssl(struct kw_error *err, enum kw_status status, const char *format, ...)
     KW_PRINTF(3, 4);
+/* Whether what just failed did so for want of memory, as far as OpenSSL tells: it is not all to be
+ * blamed on what was to be checked. Empties the error queue. */
+bool kw_openssl_lacked_memory(void);
 
 #endif

@@ -44,24 +44,39 @@ static bool set_padding(EVP_PKEY_CTX *context, const struct kw_crypto *crypto, i
             EVP_PKEY_CTX_set_rsa_pss_saltlen(context, KW_SHA256_SIZE) == 1);
 }
 
-static enum kw_status verify(struct kw_crypto *crypto, EVP_PKEY *pkey, int padding,
-                             const void *data, size_t len, const uint8_t *signature,
-                             size_t signature_len, struct kw_error *err)
+static enum kw_status verify_digest(struct kw_crypto *crypto, EVP_PKEY *pkey, int padding,
+                                    const uint8_t digest[KW_SHA256_SIZE], const uint8_t *signature,
+                                    size_t signature_len, struct kw_error *err)
 {
-    uint8_t digest[KW_SHA256_SIZE];
-    enum kw_status status = kw_sha256(crypto, data, len, digest, err);
-    if (status)
-        return status;
+    enum kw_status status = KW_OK;
     EVP_PKEY_CTX *context =
         pkey ? EVP_PKEY_CTX_new_from_pkey(crypto->context, pkey, crypto->properties) : NULL;
     if (!context || EVP_PKEY_verify_init(context) != 1 || !set_padding(context, crypto, padding))
         status = kw_fail_openssl(err, KW_KEY_UNUSABLE,
                                  "the public key verifies no signatures of this kind; use another "
                                  "key");
-    else if (EVP_PKEY_verify(context, signature, signature_len, digest, sizeof(digest)) != 1)
-        status = kw_fail(err, KW_DAMAGED, "the signature is not one of this key over these bytes");
+    else if (EVP_PKEY_verify(context, signature, signature_len, digest, KW_SHA256_SIZE) != 1)
+        status =
+            kw_openssl_lacked_memory()
+                ? kw_fail_memory(err)
+                : kw_fail(err, KW_DAMAGED, "the signature is not one of this key over these bytes");
     ERR_clear_error();
     EVP_PKEY_CTX_free(context);
+    return status;
+}
+
+/* A signature that looks wrong is looked at twice: OpenSSL does not always tell that it had too
+ * little memory to see, and nobody is to be blamed for that. */
+static enum kw_status verify(struct kw_crypto *crypto, EVP_PKEY *pkey, int padding,
+                             const void *data, size_t len, const uint8_t *signature,
+                             size_t signature_len, struct kw_error *err)
+{
+    uint8_t digest[KW_SHA256_SIZE];
+    enum kw_status status = kw_sha256(crypto, data, len, digest, err);
+    if (!status)
+        status = verify_digest(crypto, pkey, padding, digest, signature, signature_len, err);
+    if (status == KW_DAMAGED)
+        status = verify_digest(crypto, pkey, padding, digest, signature, signature_len, err);
     return status;
 }
 
@@ -71,9 +86,11 @@ enum kw_status kw_rsa_verify(struct kw_crypto *crypto, const struct kw_rsa_publi
 {
     if ((size_t)alg >= KW_COUNT(kinds))
         return kw_fail(err, KW_FAULT, "there is no signature algorithm %d", (int)alg);
+    enum kw_status status = kw_rsa_check(key, "the public key", KW_KEY_UNUSABLE, err);
+    if (status)
+        return status;
     EVP_PKEY *pkey = kw_rsa_public_import(crypto, key);
-    enum kw_status status =
-        verify(crypto, pkey, kinds[alg].padding, data, len, signature, signature_len, err);
+    status = verify(crypto, pkey, kinds[alg].padding, data, len, signature, signature_len, err);
     EVP_PKEY_free(pkey);
     return status;
 }

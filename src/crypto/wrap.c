@@ -58,8 +58,8 @@ bool kw_rsa_same(const struct kw_rsa_public *a, const struct kw_rsa_public *b)
            CRYPTO_memcmp(a->modulus, b->modulus, a->modulus_len) == 0;
 }
 
-static enum kw_status check_numbers(const struct kw_rsa_public *key, const char *what,
-                                    enum kw_status family, struct kw_error *err)
+enum kw_status kw_rsa_check(const struct kw_rsa_public *key, const char *what,
+                            enum kw_status family, struct kw_error *err)
 {
     size_t bits = key->modulus_len <= sizeof(key->modulus) ? kw_rsa_bits(key) : 0;
     if (bits < KW_RSA_MIN_BITS || bits > KW_RSA_MAX_BITS)
@@ -196,7 +196,7 @@ enum kw_status kw_rsa_public_from_pem(struct kw_crypto *crypto, const void *pem,
                           &key.exponent_len))
         status = kw_fail_openssl(err, KW_CONFIG, "%s is no usable RSA key; give another one", what);
     else
-        status = check_numbers(&key, what, KW_CONFIG, err);
+        status = kw_rsa_check(&key, what, KW_CONFIG, err);
     EVP_PKEY_free(pkey);
     if (status == KW_OK)
         *ret_key = key;
@@ -242,7 +242,7 @@ enum kw_status kw_rsa_wrap(struct kw_crypto *crypto, const struct kw_rsa_public 
 {
     if ((size_t)alg >= KW_COUNT(kinds))
         return kw_fail(err, KW_FAULT, "there is no key wrap algorithm %d", (int)alg);
-    enum kw_status status = check_numbers(key, "the public key", KW_KEY_UNUSABLE, err);
+    enum kw_status status = kw_rsa_check(key, "the public key", KW_KEY_UNUSABLE, err);
     if (status != KW_OK)
         return status;
 

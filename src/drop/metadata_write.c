@@ -36,37 +36,29 @@ static const struct layout {
     [KW_DROP_VIVA_INSIGHTS] = {"Value", "IV", false, true},
 };
 
-static bool fill_entry(cJSON *entry, const struct layout *layout,
+static void fill_entry(cJSON *entry, const struct layout *layout,
                        const struct kw_envelope *envelope)
 {
-    if (layout->version_inside &&
-        !cJSON_AddStringToObject(entry, "PublicKeyVersion", envelope->version))
-        return false;
-    if (layout->is_job && !cJSON_AddStringToObject(entry, "DecryptionKeyType", "File"))
-        return false;
-    return kw_json_add_base64(entry, layout->value, KW_BASE64, envelope->wrapped,
-                              envelope->wrapped_len) &&
-           kw_json_add_base64(entry, layout->iv, KW_BASE64, envelope->iv, sizeof(envelope->iv));
+    if (layout->version_inside)
+        kw_json_add_text(entry, "PublicKeyVersion", envelope->version);
+    if (layout->is_job)
+        kw_json_add_text(entry, "DecryptionKeyType", "File");
+    kw_json_add_base64(entry, layout->value, KW_BASE64, envelope->wrapped, envelope->wrapped_len);
+    kw_json_add_base64(entry, layout->iv, KW_BASE64, envelope->iv, sizeof(envelope->iv));
 }
 
-/* The entry that is to be filled is already in the document, so that it needs no owner. */
-static bool fill_document(cJSON *document, const struct layout *layout,
-                          const struct kw_envelope *envelope)
+static cJSON *build(const struct layout *layout, const struct kw_envelope *envelope)
 {
+    cJSON *document = cJSON_CreateObject();
     if (!layout->is_job) {
-        cJSON *entry = cJSON_AddObjectToObject(document, "DecryptionKeyDetails");
-        return entry && fill_entry(entry, layout, envelope);
+        fill_entry(kw_json_add_object(document, "DecryptionKeyDetails"), layout, envelope);
+        return document;
     }
-    if (!cJSON_AddStringToObject(document, "Errors", "") ||
-        !cJSON_AddStringToObject(document, "PublicKeyVersion", envelope->version))
-        return false;
-    cJSON *list = cJSON_AddArrayToObject(document, "DecryptionKeyDetails");
-    cJSON *entry = list ? cJSON_CreateObject() : NULL;
-    if (entry && !cJSON_AddItemToArray(list, entry)) {
-        cJSON_Delete(entry);
-        return false;
-    }
-    return entry && fill_entry(entry, layout, envelope);
+    kw_json_add_text(document, "Errors", "");
+    kw_json_add_text(document, "PublicKeyVersion", envelope->version);
+    cJSON *list = kw_json_add_array(document, "DecryptionKeyDetails");
+    fill_entry(kw_json_add_object(list, NULL), layout, envelope);
+    return document;
 }
 
 enum kw_status kw_drop_write_metadata(const struct kw_envelope *envelope,
@@ -76,12 +68,8 @@ enum kw_status kw_drop_write_metadata(const struct kw_envelope *envelope,
     enum kw_status status = check_envelope(envelope, err);
     if (status != KW_OK)
         return status;
-    cJSON *document = cJSON_CreateObject();
-    if (document && !fill_document(document, &layouts[envelope->format], envelope)) {
-        cJSON_Delete(document);
-        document = NULL;
-    }
-    status = kw_json_write(document, KW_JSON_INDENTED, &text, err);
+    status =
+        kw_json_write(build(&layouts[envelope->format], envelope), KW_JSON_INDENTED, &text, err);
     if (status != KW_OK) {
         kw_buffer_cleanup(&text);
         return status;

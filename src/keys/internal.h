@@ -193,9 +193,9 @@ void kw_end_forwarding(struct kw_keyring *keyring);
 enum kw_status kw_record_encode(const struct kw_key_record *record, const struct kw_token_key *key,
                                 const char *fingerprint, struct kw_buffer *ret_text,
                                 struct kw_error *err);
-/* Into a zeroed record. False where it is not a payload for that fingerprint. */
-bool kw_record_decode(const char *text, size_t len, const char *fingerprint,
-                      struct kw_key_record *record);
+/* Into a zeroed record. KW_DAMAGED where it is not a payload for that fingerprint. */
+enum kw_status kw_record_decode(const char *text, size_t len, const char *fingerprint,
+                                struct kw_key_record *record, struct kw_error *err);
 
 /* Of the protected header, which names the key that signed by its id in hex. */
 #define KW_JWS_HEADER_MAX (2 * KW_KEY_ID_MAX + 64)
@@ -204,13 +204,16 @@ bool kw_record_decode(const char *text, size_t len, const char *fingerprint,
 enum kw_status kw_jws_sign(struct kw_token *token, const struct kw_token_key *signer,
                            const struct kw_buffer *payload, struct kw_buffer *ret_jws,
                            struct kw_error *err);
-/* The key that signed, by its kid, or NULL where it is not known. */
-typedef const struct kw_token_key *(*kw_jws_signer_fn)(void *context, const char *kid);
-/* NULL after success, with the payload appended to *ret_payload; else what is wrong, in static
- * memory. */
-const char *kw_jws_verify(struct kw_crypto *crypto, const char *jws, size_t len,
-                          kw_jws_signer_fn find_signer, void *context,
-                          struct kw_buffer *ret_payload);
+/* The key that signed, by its kid; *ret_signer is NULL where there is none. */
+typedef enum kw_status (*kw_jws_signer_fn)(void *context, const char *kid,
+                                           const struct kw_token_key **ret_signer,
+                                           struct kw_error *err);
+/* *ret_fault is NULL where it verifies, with the payload appended to *ret_payload; else what is
+ * wrong, in static memory. Fails where neither could be found out. */
+enum kw_status kw_jws_verify(struct kw_crypto *crypto, const char *jws, size_t len,
+                             kw_jws_signer_fn find_signer, void *context,
+                             struct kw_buffer *ret_payload, const char **ret_fault,
+                             struct kw_error *err);
 
 /* KW_USAGE where the label is the one of the key that signs records: no other key gets it. */
 enum kw_status kw_check_not_signer_label(const struct kw_keyring *keyring, const char *label,
@@ -219,7 +222,8 @@ enum kw_status kw_check_not_signer_label(const struct kw_keyring *keyring, const
 bool kw_is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key);
 /* A kw_jws_signer_fn whose context is a keyring; kid NULL: any. Reads the keys of the token again
  * where it is not known, once for each time that records are read. */
-const struct kw_token_key *kw_signer_find(void *keyring, const char *kid);
+enum kw_status kw_signer_find(void *keyring, const char *kid,
+                              const struct kw_token_key **ret_signer, struct kw_error *err);
 /* One that is there, or a new one. KW_KEY_UNUSABLE where the token makes none. */
 enum kw_status kw_signer_get(struct kw_keyring *keyring, const struct kw_token_key **ret_signer,
                              struct kw_error *err);

@@ -88,52 +88,77 @@ static bool split(const char *jws, size_t len, struct parts *parts)
     return true;
 }
 
-static const char *read_header(const struct parts *parts, kw_jws_signer_fn find_signer,
-                               void *context, enum kw_signature_alg *ret_alg,
-                               const struct kw_token_key **ret_signer)
+static enum kw_status read_header(const struct parts *parts, kw_jws_signer_fn find_signer,
+                                  void *context, enum kw_signature_alg *ret_alg,
+                                  const struct kw_token_key **ret_signer, const char **ret_fault,
+                                  struct kw_error *err)
 {
     uint8_t header[KW_JWS_HEADER_MAX];
     size_t len = 0;
     cJSON *json = NULL;
+    *ret_fault = "its header is damaged";
     if (!kw_base64_decode(KW_BASE64URL, parts->text[0], parts->len[0], header, sizeof(header),
-                          &len) ||
-        kw_json_parse((const char *)header, len, &limits, "a header", KW_DAMAGED, &json, NULL))
-        return "its header is damaged";
+                          &len))
+        return KW_OK;
+    enum kw_status status =
+        kw_json_parse((const char *)header, len, &limits, "a header", KW_DAMAGED, &json, err);
+    if (status)
+        return status == KW_DAMAGED ? KW_OK : status;
     const char *alg = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "alg"));
     const char *kid = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "kid"));
-    const char *fault = NULL;
+    *ret_fault = NULL;
     if (!alg || !kid || cJSON_GetArraySize(json) != 2 || !kw_signature_alg_parse(alg, ret_alg))
-        fault = "its header names no algorithm and key that are used here";
-    else if (!(*ret_signer = find_signer(context, kid)))
-        fault = "the key that signed it is not on the token";
+        *ret_fault = "its header names no algorithm and key that are used here";
+    else if (!(status = find_signer(context, kid, ret_signer, err)) && !*ret_signer)
+        *ret_fault = "the key that signed it is not on the token";
     cJSON_Delete(json);
-    return fault;
+    return status;
 }
 
-const char *kw_jws_verify(struct kw_crypto *crypto, const char *jws, size_t len,
-                          kw_jws_signer_fn find_signer, void *context,
-                          struct kw_buffer *ret_payload)
+static enum kw_status check_signature(struct kw_crypto *crypto, const struct parts *parts,
+                                      const struct kw_token_key *signer, enum kw_signature_alg alg,
+                                      const char **ret_fault, struct kw_error *err)
+{
+    uint8_t signature[KW_RSA_MAX_BYTES];
+    size_t len = 0;
+    enum kw_status status = KW_DAMAGED;
+    if (kw_base64_decode(KW_BASE64URL, parts->text[2], parts->len[2], signature, sizeof(signature),
+                         &len))
+        status = kw_rsa_verify(crypto, &signer->public, alg, parts->text[0],
+                               parts->len[0] + 1 + parts->len[1], signature, len, err);
+    if (status != KW_DAMAGED)
+        return status;
+    *ret_fault = "its signature is wrong: it was edited, or is damaged";
+    return KW_OK;
+}
+
+enum kw_status kw_jws_verify(struct kw_crypto *crypto, const char *jws, size_t len,
+                             kw_jws_signer_fn find_signer, void *context,
+                             struct kw_buffer *ret_payload, const char **ret_fault,
+                             struct kw_error *err)
 {
     struct parts parts;
     enum kw_signature_alg alg;
     const struct kw_token_key *signer = NULL;
-    uint8_t signature[KW_RSA_MAX_BYTES];
-    size_t signature_len = 0, payload_len = 0;
-    if (!split(jws, len, &parts))
-        return "it is not in three parts";
-    const char *fault = read_header(&parts, find_signer, context, &alg, &signer);
-    if (fault)
-        return fault;
-    if (!kw_base64_decode(KW_BASE64URL, parts.text[2], parts.len[2], signature, sizeof(signature),
-                          &signature_len) ||
-        kw_rsa_verify(crypto, &signer->public, alg, jws, parts.len[0] + 1 + parts.len[1], signature,
-                      signature_len, NULL))
-        return "its signature is wrong: it was edited, or is damaged";
-    if (kw_buffer_reserve(ret_payload, KW_BASE64_DECODED_MAX(parts.len[1]), NULL) ||
-        !kw_base64_decode(KW_BASE64URL, parts.text[1], parts.len[1],
-                          ret_payload->data + ret_payload->len,
-                          ret_payload->capacity - ret_payload->len, &payload_len))
-        return "its payload is damaged";
+    const char *fault = "it is not in three parts";
+    size_t payload_len = 0;
+    enum kw_status status = KW_OK;
+    if (split(jws, len, &parts))
+        status = read_header(&parts, find_signer, context, &alg, &signer, &fault, err);
+    if (!status && !fault)
+        status = check_signature(crypto, &parts, signer, alg, &fault, err);
+    if (!status && !fault &&
+        KW_BASE64_DECODED_MAX(parts.len[1]) > ret_payload->max - ret_payload->len)
+        fault = "its payload is damaged";
+    if (!status && !fault)
+        status = kw_buffer_reserve(ret_payload, KW_BASE64_DECODED_MAX(parts.len[1]), err);
+    if (status)
+        return status;
+    if (!fault && !kw_base64_decode(KW_BASE64URL, parts.text[1], parts.len[1],
+                                    ret_payload->data + ret_payload->len,
+                                    ret_payload->capacity - ret_payload->len, &payload_len))
+        fault = "its payload is damaged";
     ret_payload->len += payload_len;
-    return NULL;
+    *ret_fault = fault;
+    return KW_OK;
 }

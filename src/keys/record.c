@@ -68,12 +68,13 @@ static const struct field {
 #undef FIELD
 };
 
-static bool add_field(cJSON *json, const struct field *field, const struct kw_key_record *record)
+static void add_field(cJSON *json, const struct field *field, const struct kw_key_record *record)
 {
     const char *at = (const char *)record + field->offset;
     if (field->type == AS_BOOL)
-        return cJSON_AddBoolToObject(json, field->name, *(const bool *)(const void *)at) != NULL;
-    return cJSON_AddStringToObject(json, field->name, at) != NULL;
+        kw_json_add_bool(json, field->name, *(const bool *)(const void *)at);
+    else
+        kw_json_add_text(json, field->name, at);
 }
 
 static bool is_time(const char *text)
@@ -113,19 +114,16 @@ static cJSON *make(const struct kw_key_record *record, const struct kw_token_key
     char id[2 * KW_KEY_ID_MAX + 1];
     kw_hex_encode(key->id, key->id_len, id);
     cJSON *json = cJSON_CreateObject();
-    bool made = cJSON_AddStringToObject(json, "schema", SCHEMA) &&
-                cJSON_AddStringToObject(json, "modulus_sha256", fingerprint) &&
-                cJSON_AddStringToObject(json, "id", id) &&
-                cJSON_AddNumberToObject(json, "revision", (double)record->revision) &&
-                cJSON_AddStringToObject(json, "origin", kw_origin_name(record->origin));
-    for (size_t i = 0; i < KW_COUNT(fields) && made; i++)
-        made = add_field(json, &fields[i], record);
-    cJSON *tags = record->tags ? cJSON_Duplicate(record->tags, true) : cJSON_CreateObject();
-    if (made && tags && cJSON_AddItemToObject(json, "tags", tags))
-        return json;
-    cJSON_Delete(tags);
-    cJSON_Delete(json);
-    return NULL;
+    kw_json_add_text(json, "schema", SCHEMA);
+    kw_json_add_text(json, "modulus_sha256", fingerprint);
+    kw_json_add_text(json, "id", id);
+    kw_json_add_number(json, "revision", (double)record->revision);
+    kw_json_add_text(json, "origin", kw_origin_name(record->origin));
+    for (size_t i = 0; i < KW_COUNT(fields); i++)
+        add_field(json, &fields[i], record);
+    kw_json_add(json, "tags",
+                record->tags ? cJSON_Duplicate(record->tags, true) : cJSON_CreateObject());
+    return json;
 }
 
 enum kw_status kw_record_encode(const struct kw_key_record *record, const struct kw_token_key *key,
@@ -191,17 +189,19 @@ static bool read_all(cJSON *json, const char *fingerprint, struct kw_key_record 
     return read_origin(json, record) && read_tags(json, record);
 }
 
-bool kw_record_decode(const char *text, size_t len, const char *fingerprint,
-                      struct kw_key_record *record)
+enum kw_status kw_record_decode(const char *text, size_t len, const char *fingerprint,
+                                struct kw_key_record *record, struct kw_error *err)
 {
     cJSON *json = NULL;
-    if (kw_json_parse(text, len, &limits, "a record", KW_DAMAGED, &json, NULL))
-        return false;
+    enum kw_status status = kw_json_parse(text, len, &limits, "a record", KW_DAMAGED, &json, err);
+    if (status)
+        return status;
     bool read = read_all(json, fingerprint, record);
     cJSON_Delete(json);
-    if (read)
-        record->state = KW_RECORD_GOOD;
-    else
+    if (!read) {
         kw_key_record_cleanup(record);
-    return read;
+        return kw_fail(err, KW_DAMAGED, "a record is not one of this key");
+    }
+    record->state = KW_RECORD_GOOD;
+    return KW_OK;
 }

@@ -53,23 +53,29 @@ static bool overrides(const struct kw_key_record *next, const struct kw_key_reco
 /* What one stored value adds to what is known of the key. Any that is bad makes the record bad:
  * an edited one must not leave an older one in force. The highest revision is kept nevertheless,
  * for one that is begun anew has to override what may be left of the others. */
-static void take(struct kw_keyring *keyring, const struct kw_token_data *stored,
-                 const char label[LABEL_SIZE], struct kw_key_record *record)
+static enum kw_status take(struct kw_keyring *keyring, const struct kw_token_data *stored,
+                           const char label[LABEL_SIZE], struct kw_key_record *record,
+                           struct kw_error *err)
 {
     struct kw_buffer payload = KW_BUFFER_INIT(KW_BASE64_DECODED_MAX(KW_DATA_MAX));
     struct kw_key_record next = {.state = KW_RECORD_NONE};
-    const char *fault = kw_jws_verify(keyring->crypto, stored->value, stored->len, kw_signer_find,
-                                      keyring, &payload);
-    if (!fault &&
-        !kw_record_decode((const char *)payload.data, payload.len, fingerprint_of(label), &next))
-        fault = "it is not this key's";
+    const char *fault = NULL;
+    enum kw_status status = kw_jws_verify(keyring->crypto, stored->value, stored->len,
+                                          kw_signer_find, keyring, &payload, &fault, err);
+    if (!status && !fault)
+        status = kw_record_decode((const char *)payload.data, payload.len, fingerprint_of(label),
+                                  &next, err);
     kw_buffer_cleanup(&payload);
+    if (status == KW_DAMAGED)
+        fault = "it is not this key's";
+    else if (status)
+        return status;
     if (record->state == KW_RECORD_BAD)
         fault = record->fault;
     long revision = next.revision > record->revision ? next.revision : record->revision;
     if (!fault && !overrides(&next, record)) {
         kw_key_record_cleanup(&next);
-        return;
+        return KW_OK;
     }
     kw_key_record_cleanup(record);
     *record = next;
@@ -78,6 +84,7 @@ static void take(struct kw_keyring *keyring, const struct kw_token_data *stored,
         *record =
             (struct kw_key_record){.state = KW_RECORD_BAD, .fault = fault, .revision = revision};
     }
+    return KW_OK;
 }
 
 /* From the token and from the catalogue; label NULL: all. */
@@ -112,7 +119,9 @@ enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_
     if (!status)
         status = read_stored(keyring, label, &data, &count, err);
     for (size_t i = 0; i < count && !status; i++)
-        take(keyring, &data[i], label, record);
+        status = take(keyring, &data[i], label, record, err);
+    if (status)
+        kw_key_record_cleanup(record);
     kw_token_data_free(data, count);
     return status;
 }
@@ -229,18 +238,23 @@ static int by_label(const void *a, const void *b)
 }
 
 /* All values of one label in the sorted data. */
-static void take_all(struct kw_keyring *keyring, const struct kw_token_data *data, size_t count,
-                     const char label[LABEL_SIZE], struct kw_key_record *record)
+static enum kw_status take_all(struct kw_keyring *keyring, const struct kw_token_data *data,
+                               size_t count, const char label[LABEL_SIZE],
+                               struct kw_key_record *record, struct kw_error *err)
 {
     struct kw_token_data wanted = {.value = NULL};
     memcpy(wanted.label, label, LABEL_SIZE);
     const struct kw_token_data *hit = bsearch(&wanted, data, count, sizeof(*data), by_label);
+    enum kw_status status = KW_OK;
     if (!hit)
-        return;
+        return KW_OK;
     while (hit > data && strcmp(hit[-1].label, label) == 0)
         hit--;
-    for (; hit < data + count && strcmp(hit->label, label) == 0; hit++)
-        take(keyring, hit, label, record);
+    for (; hit < data + count && strcmp(hit->label, label) == 0 && !status; hit++)
+        status = take(keyring, hit, label, record, err);
+    if (status)
+        kw_key_record_cleanup(record);
+    return status;
 }
 
 /* In one search. */
@@ -258,7 +272,7 @@ static enum kw_status note_all(struct kw_keyring *keyring, struct kw_error *err)
             continue;
         status = name_record(keyring, &keyring->keys[i], label, err);
         if (!status && count > 0)
-            take_all(keyring, data, count, label, &note->record);
+            status = take_all(keyring, data, count, label, &note->record, err);
         note->read = status == KW_OK;
         if (note->read)
             set_known(keyring, note, kw_key_state(&note->record));

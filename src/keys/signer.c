@@ -87,13 +87,15 @@ static enum kw_status read_signers(struct kw_keyring *keyring, struct kw_error *
     return status;
 }
 
-const struct kw_token_key *kw_signer_find(void *context, const char *kid)
+enum kw_status kw_signer_find(void *context, const char *kid,
+                              const struct kw_token_key **ret_signer, struct kw_error *err)
 {
     struct kw_keyring *keyring = context;
     const struct kw_token_key *signer = find_known(keyring, kid);
-    if (!signer && read_signers(keyring, NULL) == KW_OK)
-        signer = find_known(keyring, kid);
-    return signer;
+    enum kw_status status = signer ? KW_OK : read_signers(keyring, err);
+    if (!status)
+        *ret_signer = signer ? signer : find_known(keyring, kid);
+    return status;
 }
 
 static enum kw_status make_signer(struct kw_keyring *keyring, struct kw_error *err)

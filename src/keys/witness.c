@@ -153,8 +153,9 @@ static enum kw_status seal_trail(struct kw_keyring *keyring, bool make_signer, s
         status = open_trail(keyring, false, &trail, err);
     if (status || !trail)
         return status;
-    const struct kw_token_key *signer = kw_signer_find(keyring, NULL);
-    if (!signer && make_signer)
+    const struct kw_token_key *signer = NULL;
+    status = kw_signer_find(keyring, NULL, &signer, err);
+    if (!status && !signer && make_signer)
         status = kw_signer_get(keyring, &signer, err);
     return status || !signer ? status : seal(keyring, trail, signer, err);
 }

@@ -184,10 +184,8 @@ enum kw_status kw_run_deliver(const struct kw_run *run, struct kw_flow *flow,
                               struct kw_flow_job *job, bool (*go_on)(void *context), void *context,
                               struct kw_flow_result *ret_result, struct kw_error *err);
 
+/* JSON's null where there is none; NULL where memory did not suffice. */
 struct cJSON *kw_run_describe_key(const struct kw_run *run);
 const char *kw_file_status_word(enum kw_file_status status);
-void kw_json_add_text(struct cJSON *object, const char *name, const char *text);
-void kw_json_add_number(struct cJSON *object, const char *name, uint64_t value);
-void kw_json_add_hex(struct cJSON *object, const char *name, const uint8_t *data, size_t len);
 
 #endif

@@ -114,24 +114,30 @@ static enum kw_status take_header(struct reader *reader, size_t len, struct kw_e
 {
     char shown[NAME_ROOM];
     cJSON *json = NULL;
-    if (parse_line(reader->data, len, &json, NULL))
+    enum kw_status status = parse_line(reader->data, len, &json, err);
+    if (status == KW_READ)
         return kw_fail(err, KW_READ,
                        "the journal " KW_JOURNAL_NAME " in %s is damaged; start anew with --force",
                        show_folder(reader->run, shown));
-    enum kw_status status = kw_journal_check_header(reader->run, json, err);
+    if (!status)
+        status = kw_journal_check_header(reader->run, json, err);
     cJSON_Delete(json);
     return status;
 }
 
-/* What a crash left of the end counts for nothing, nor does what comes after it. */
-static bool take_line(struct reader *reader, const char *text, size_t len)
+/* What a crash left of the end counts for nothing, nor does what comes after it: *ret_taken is
+ * false. A line that memory did not suffice for is none of that, and is not cut off. */
+static enum kw_status take_line(struct reader *reader, const char *text, size_t len,
+                                bool *ret_taken, struct kw_error *err)
 {
     cJSON *json = NULL;
-    if (parse_line(text, len, &json, NULL))
-        return false;
-    bool taken = kw_journal_take_line(reader->run, json);
+    enum kw_status status = parse_line(text, len, &json, err);
+    if (!status)
+        *ret_taken = kw_journal_take_line(reader->run, json);
+    else if (status == KW_READ)
+        *ret_taken = false;
     cJSON_Delete(json);
-    return taken;
+    return status == KW_READ ? KW_OK : status;
 }
 
 /* The whole lines of what was read; *ret_on is false where no more is worth reading. */
@@ -145,7 +151,7 @@ static enum kw_status take_lines(struct reader *reader, bool *ret_on, struct kw_
         if (reader->good == 0)
             status = take_header(reader, len, err);
         else
-            *ret_on = take_line(reader, reader->data + at, len);
+            status = take_line(reader, reader->data + at, len, ret_on, err);
         if (status)
             return status;
         at += len + 1;

@@ -82,14 +82,14 @@ static enum kw_status describe(const struct kw_run *run, struct kw_digest *diges
     const struct kw_decrypt_options *options = run->options;
     kw_json_add_text(json, "schema", JOURNAL_SCHEMA);
     kw_json_add_text(json, "run_id", run->id);
-    kw_json_add_number(json, "started", (uint64_t)run->started);
+    kw_json_add_number(json, "started", (double)run->started);
     kw_json_add_text(json, "key_version", kw_drop_envelope(run->drop)->version);
     kw_json_add_text(json, "decompress", run->settings.gzip ? "auto" : "none");
     kw_json_add_text(json, "digest", run->settings.digest ? "sha256" : "none");
-    (void)cJSON_AddBoolToObject(json, "with_metadata", options->with_metadata != 0);
-    (void)cJSON_AddBoolToObject(json, "copy_unencrypted", options->copy_unencrypted != 0);
-    (void)cJSON_AddBoolToObject(json, "to_command", run->launcher >= 0);
-    (void)cJSON_AddItemToObject(json, "key", kw_run_describe_key(run));
+    kw_json_add_bool(json, "with_metadata", options->with_metadata != 0);
+    kw_json_add_bool(json, "copy_unencrypted", options->copy_unencrypted != 0);
+    kw_json_add_bool(json, "to_command", run->launcher >= 0);
+    kw_json_add(json, "key", kw_run_describe_key(run));
     enum kw_status status;
     if ((status =
              add_envelope(json, "envelope_sha256", digest, kw_drop_envelope(run->drop), err)) ||
@@ -110,6 +110,8 @@ enum kw_status kw_journal_describe(const struct kw_run *run, cJSON **ret_json, s
     if (!status)
         status = describe(run, digest, json, err);
     kw_digest_free(digest);
+    if (!status && cJSON_IsInvalid(json)) /* it is compared, not only written */
+        status = kw_fail_memory(err);
     if (status)
         cJSON_Delete(json);
     else
@@ -122,12 +124,21 @@ static const cJSON *member(const cJSON *json, const char *name)
     return cJSON_GetObjectItemCaseSensitive(json, name);
 }
 
-static bool read_number(const cJSON *json, const char *name, uint64_t *ret_number)
+static bool read_double(const cJSON *json, const char *name, double least, double *ret_number)
 {
     const cJSON *item = member(json, name);
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= NUMBER_MAX))
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= least && item->valuedouble <= NUMBER_MAX))
         return false;
-    *ret_number = (uint64_t)item->valuedouble;
+    *ret_number = item->valuedouble;
+    return true;
+}
+
+static bool read_number(const cJSON *json, const char *name, uint64_t *ret_number)
+{
+    double number = 0;
+    if (!read_double(json, name, 0, &number))
+        return false;
+    *ret_number = (uint64_t)number;
     return true;
 }
 
@@ -135,12 +146,12 @@ static bool read_number(const cJSON *json, const char *name, uint64_t *ret_numbe
 static bool take_identity(struct kw_run *run, const cJSON *header)
 {
     const char *id = cJSON_GetStringValue(member(header, "run_id"));
-    uint64_t started = 0;
+    double started = 0; /* may be before 1970 where the clock was wrong */
     uint8_t bytes[16];
     size_t len = 0;
     const cJSON *key = member(header, "key");
     if (!id || !kw_hex_decode(id, strlen(id), bytes, sizeof(bytes), &len) || len != sizeof(bytes) ||
-        !read_number(header, "started", &started))
+        !read_double(header, "started", -NUMBER_MAX, &started))
         return false;
     kw_hex_encode(bytes, sizeof(bytes), run->id);
     run->started = (time_t)started;
@@ -169,6 +180,8 @@ enum kw_status kw_journal_check_header(struct kw_run *run, const cJSON *header,
                          "the journal in %s is damaged or of another version of keyward; start "
                          "anew with --force",
                          shown);
+    if (!status && cJSON_IsObject(member(header, "key")) && !run->journal.key)
+        status = kw_fail_memory(err);
     cJSON_Delete(wanted);
     return status;
 }
@@ -205,7 +218,7 @@ static bool read_stamp(const cJSON *json, const char *name, struct timespec *ret
 cJSON *kw_journal_line(const struct run_file *file, size_t index)
 {
     cJSON *json = cJSON_CreateObject();
-    kw_json_add_number(json, "file", index);
+    kw_json_add_number(json, "file", (double)index);
     kw_json_add_text(json, "path", file->file->path);
     if (file->inode != 0) {
         char inode[24]; /* as text: it may be over 2^53 */
@@ -218,11 +231,11 @@ cJSON *kw_journal_line(const struct run_file *file, size_t index)
         return json;
     add_stamp(json, "mtime", &file->source.content);
     add_stamp(json, "ctime", &file->source.anything);
-    kw_json_add_number(json, "size", file->source.size);
-    kw_json_add_number(json, "bytes_in", file->bytes_in);
-    kw_json_add_number(json, "bytes_out", file->bytes_out);
+    kw_json_add_number(json, "size", (double)file->source.size);
+    kw_json_add_number(json, "bytes_in", (double)file->bytes_in);
+    kw_json_add_number(json, "bytes_out", (double)file->bytes_out);
     kw_json_add_number(json, "crc32", file->crc32);
-    kw_json_add_number(json, "milliseconds", file->milliseconds);
+    kw_json_add_number(json, "milliseconds", (double)file->milliseconds);
     if (file->has_sha256)
         kw_json_add_hex(json, "sha256", file->sha256, sizeof(file->sha256));
     return json;
@@ -231,9 +244,9 @@ cJSON *kw_journal_line(const struct run_file *file, size_t index)
 cJSON *kw_journal_recorded_line(const size_t *files, size_t count)
 {
     cJSON *json = cJSON_CreateObject();
-    cJSON *recorded = cJSON_AddArrayToObject(json, "recorded");
+    cJSON *recorded = kw_json_add_array(json, "recorded");
     for (size_t i = 0; i < count; i++)
-        (void)cJSON_AddItemToArray(recorded, cJSON_CreateNumber((double)files[i]));
+        kw_json_add_number(recorded, NULL, (double)files[i]);
     return json;
 }
 

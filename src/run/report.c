@@ -35,37 +35,15 @@ static void put_text(struct writer *writer, const char *text)
 /* Takes the object over. */
 static void put_json(struct writer *writer, cJSON *json)
 {
-    char *text = json ? cJSON_PrintUnformatted(json) : NULL;
-    if (text)
-        put_text(writer, text);
-    else if (!writer->status)
-        writer->status = kw_fail_memory(writer->err);
-    cJSON_free(text);
-    cJSON_Delete(json);
-}
-
-/* JSON text is UTF-8; file names need not be. */
-void kw_json_add_text(cJSON *object, const char *name, const char *text)
-{
-    char shown[1024];
-    if (text && !kw_utf8_valid(text, strlen(text)))
-        text = kw_printable(text, strlen(text), shown, sizeof(shown));
-    if (text)
-        (void)cJSON_AddStringToObject(object, name, text);
+    if (writer->status)
+        cJSON_Delete(json);
     else
-        (void)cJSON_AddNullToObject(object, name);
+        writer->status = kw_json_write(json, KW_JSON_COMPACT, &writer->buffer, writer->err);
 }
 
-void kw_json_add_number(cJSON *object, const char *name, uint64_t value)
+static void add_number(cJSON *json, const char *name, uint64_t value)
 {
-    (void)cJSON_AddNumberToObject(object, name, (double)value);
-}
-
-void kw_json_add_hex(cJSON *object, const char *name, const uint8_t *data, size_t len)
-{
-    char text[2 * KW_KEY_ID_MAX + 1];
-    kw_hex_encode(data, len, text);
-    kw_json_add_text(object, name, text);
+    kw_json_add_number(json, name, (double)value);
 }
 
 static cJSON *describe_error(enum kw_status status, const char *message)
@@ -95,16 +73,18 @@ cJSON *kw_run_describe_key(const struct kw_run *run)
         return cJSON_Parse(run->journal.key);
     const struct kw_token_info *token = NULL;
     uint8_t fingerprint[KW_SHA256_SIZE];
-    if (!key || kw_keyring_token_of(run->keyring, key, &token, NULL) ||
+    if (!key)
+        return cJSON_CreateNull();
+    if (kw_keyring_token_of(run->keyring, key, &token, NULL) ||
         kw_sha256(kw_keyring_crypto(run->keyring), key->public.modulus, key->public.modulus_len,
                   fingerprint, NULL))
-        return cJSON_CreateNull();
+        return NULL; /* the token was there already, so it is memory that isn't */
     cJSON *json = cJSON_CreateObject();
     kw_json_add_text(json, "token", token->label);
     kw_json_add_text(json, "token_serial", token->serial);
     kw_json_add_text(json, "label", key->label);
     kw_json_add_hex(json, "id", key->id, key->id_len);
-    kw_json_add_number(json, "bits", kw_rsa_bits(&key->public));
+    add_number(json, "bits", kw_rsa_bits(&key->public));
     kw_json_add_hex(json, "modulus_sha256", fingerprint, sizeof(fingerprint));
     kw_json_add_text(json, "not_before", key->not_before[0] ? key->not_before : NULL);
     kw_json_add_text(json, "expires", key->expires[0] ? key->expires : NULL);
@@ -128,14 +108,14 @@ static cJSON *describe_file(const struct run_file *file)
     cJSON *json = cJSON_CreateObject();
     kw_json_add_text(json, "path", file->file->path);
     kw_json_add_text(json, "status", kw_file_status_word(file->status));
-    kw_json_add_number(json, "bytes_in", file->bytes_in);
-    kw_json_add_number(json, "bytes_out", file->bytes_out);
+    add_number(json, "bytes_in", file->bytes_in);
+    add_number(json, "bytes_out", file->bytes_out);
     if (file->has_sha256)
         kw_json_add_hex(json, "sha256", file->sha256, sizeof(file->sha256));
     else
         kw_json_add_text(json, "sha256", NULL);
-    kw_json_add_number(json, "milliseconds", file->milliseconds);
-    (void)cJSON_AddItemToObject(json, "error", describe_error(file->failure, file->message));
+    add_number(json, "milliseconds", file->milliseconds);
+    kw_json_add(json, "error", describe_error(file->failure, file->message));
     return json;
 }
 
@@ -144,15 +124,15 @@ static cJSON *describe_totals(const struct kw_run *run)
     struct kw_totals totals;
     kw_run_totals(run, &totals);
     cJSON *json = cJSON_CreateObject();
-    kw_json_add_number(json, "files", totals.files);
-    kw_json_add_number(json, "decrypted", totals.decrypted);
-    kw_json_add_number(json, "copied", totals.copied);
-    kw_json_add_number(json, "unencrypted", totals.unencrypted);
-    kw_json_add_number(json, "failed", totals.failed);
-    kw_json_add_number(json, "not_reached", totals.not_reached);
-    kw_json_add_number(json, "bytes_in", totals.bytes_in);
-    kw_json_add_number(json, "bytes_out", totals.bytes_out);
-    kw_json_add_number(json, "milliseconds", totals.milliseconds);
+    add_number(json, "files", totals.files);
+    add_number(json, "decrypted", totals.decrypted);
+    add_number(json, "copied", totals.copied);
+    add_number(json, "unencrypted", totals.unencrypted);
+    add_number(json, "failed", totals.failed);
+    add_number(json, "not_reached", totals.not_reached);
+    add_number(json, "bytes_in", totals.bytes_in);
+    add_number(json, "bytes_out", totals.bytes_out);
+    add_number(json, "milliseconds", totals.milliseconds);
     return json;
 }
 
@@ -160,7 +140,7 @@ static cJSON *describe_warnings(const struct kw_run *run)
 {
     cJSON *json = cJSON_CreateArray();
     for (size_t i = 0; i < run->warnings.count; i++)
-        (void)cJSON_AddItemToArray(json, cJSON_CreateString(run->warnings.items[i]));
+        kw_json_add_text(json, NULL, run->warnings.items[i]);
     return json;
 }
 
@@ -175,16 +155,14 @@ static cJSON *describe_run(const struct kw_run *run, const struct kw_error *outc
     kw_json_add_text(json, "tool_version", kw_version());
     kw_json_add_text(json, "started", started);
     kw_json_add_text(json, "status", kw_status_name(outcome ? outcome->status : KW_OK));
-    kw_json_add_number(json, "exit_code",
-                       (uint64_t)kw_exit_code(outcome ? outcome->status : KW_OK));
-    (void)cJSON_AddItemToObject(json, "error",
-                                outcome ? describe_error(outcome->status, outcome->message)
-                                        : cJSON_CreateNull());
+    add_number(json, "exit_code", (uint64_t)kw_exit_code(outcome ? outcome->status : KW_OK));
+    kw_json_add(json, "error",
+                outcome ? describe_error(outcome->status, outcome->message) : cJSON_CreateNull());
     kw_json_add_text(json, "output", run->out_dir);
-    (void)cJSON_AddItemToObject(json, "drop", describe_drop(run));
-    (void)cJSON_AddItemToObject(json, "key", kw_run_describe_key(run));
-    (void)cJSON_AddItemToObject(json, "warnings", describe_warnings(run));
-    (void)cJSON_AddItemToObject(json, "totals", describe_totals(run));
+    kw_json_add(json, "drop", describe_drop(run));
+    kw_json_add(json, "key", kw_run_describe_key(run));
+    kw_json_add(json, "warnings", describe_warnings(run));
+    kw_json_add(json, "totals", describe_totals(run));
     return json;
 }
 

@@ -164,14 +164,39 @@ static enum kw_status allow_path(struct kw_error *err)
     return status;
 }
 
+/* What was built before lacks nothing where it can be written. */
+static enum kw_status build_json(struct kw_error *err)
+{
+    static const char whole[] = "{\"a\":\"text\",\"b\":{\"c\":1,\"d\":[\"00ff\",\"AP8\",true]}}";
+    struct kw_buffer text = KW_BUFFER_INIT(1000);
+    struct cJSON *json = cJSON_CreateObject();
+    kw_json_add_text(json, "a", "text");
+    struct cJSON *inner = kw_json_add_object(json, "b");
+    kw_json_add_number(inner, "c", 1);
+    struct cJSON *list = kw_json_add_array(inner, "d");
+    kw_json_add_hex(list, NULL, "\0\xFF", 2);
+    kw_json_add_base64(list, NULL, KW_BASE64URL, "\0\xFF", 2);
+    kw_json_add_bool(list, NULL, true);
+    enum kw_status status = kw_json_write(json, KW_JSON_COMPACT, &text, err);
+    if (!status) {
+        assert_int_equal(text.len, strlen(whole));
+        assert_memory_equal(text.data, whole, text.len);
+    }
+    kw_buffer_cleanup(&text);
+    return status;
+}
+
 static void every_failure_is_told(void **state)
 {
     (void)state;
+    cJSON_Hooks hooks = {.malloc_fn = __wrap_malloc, .free_fn = free};
+    cJSON_InitHooks(&hooks);
     assert_int_equal(setenv("XDG_CONFIG_HOME", "/nonexistent", 1), 0);
     fail_in_turn(fill_buffer, 4);
     fail_in_turn(read_config, 8);
     fail_in_turn(load_config, 1);
-    fail_in_turn(parse_json, 2);
+    fail_in_turn(parse_json, 8);
+    fail_in_turn(build_json, 20);
     fail_in_turn(allow_path, 2);
 }
 

@@ -78,6 +78,8 @@ static void members_are_filled(void **state)
 
     assert_int_equal(kw_fail_memory(&err), KW_NO_MEMORY);
     assert_int_equal(err.status, KW_NO_MEMORY);
+    assert_int_equal(kw_fail_errno(&err, KW_READ, ENOMEM, "x"), KW_NO_MEMORY);
+    assert_int_equal(err.status, KW_NO_MEMORY);
 }
 
 static void null_error_is_allowed(void **state)

@@ -2,6 +2,9 @@
 # shellcheck disable=SC2154 # run sets output, stderr and status
 load helper
 
+# What a test started ends with it.
+teardown() { touch "$BATS_TEST_TMPDIR/stop"; }
+
 # ---- failures that pass ----
 
 @test "EIO once or twice, in reading or writing: the file is done again, with a warning" {
@@ -100,4 +103,37 @@ load helper
         --token "$KW_TEST_TOKEN"
     expect 7 keyward decrypt plain --out out2 --config size.conf --token "$KW_TEST_TOKEN"
     assert_no_files out2
+}
+
+# swap FOLDER TARGET: FOLDER is a link to TARGET, then itself again, and so on until there is a file
+# named stop.
+swap() {
+    while [ ! -e stop ]; do
+        mv -T "$1" "$1.away" || true
+        ln -sT "$2" "$1" || true
+        rm -f "$1" || true
+        mv -T "$1.away" "$1" || true
+    done 2>/dev/null
+}
+
+@test "folders that become links while a run goes on lead nowhere" {
+    local code swapper which
+    mkdir victim elsewhere
+    cp "$E2E/drop/a.json" elsewhere/c.json # it would decrypt, to what is not in that folder
+    for which in drop/sub out/sub; do
+        copy_drop
+        mkdir -p out/sub
+        swap "$which" "$PWD/$([ "$which" = drop/sub ] && echo elsewhere || echo victim)" 3>&- &
+        swapper=$!
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            code=0
+            decrypt drop --force --json --jobs 2 >report.json 2>/dev/null || code=$?
+            [ "$code" -eq 0 ] || [ "$code" -eq 4 ] || [ "$code" -eq 7 ] || [ "$code" -eq 8 ]
+            [ -z "$(find victim -mindepth 1)" ]
+            refute cmp -s out/sub/c.json "$E2E/src/a.json"
+        done
+        touch stop
+        wait "$swapper"
+        rm -rf drop out stop
+    done
 }

@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -25,15 +24,11 @@ import time
 sys.dont_write_bytecode = True  # the checkout stays as it is
 import tap  # noqa: E402
 import testtoken  # noqa: E402
+from attack import JOURNAL, Store, Wrong, contents, token_folder, without_times  # noqa: E402
 
 SECONDS = 120
-JOURNAL = ".keyward-journal"
 # Of mixed sizes: many small files, some that take a while, empty ones; in folders too.
 SIZES = [0, 1, 15, 16, 1000, 4096, 70_000] * 4 + [300_000] * 6 + [3_000_000] * 4 + [20_000_000] * 2
-
-
-class Wrong(Exception):
-    """What a run did and should not have."""
 
 
 def make_source(folder, chance):
@@ -42,41 +37,6 @@ def make_source(folder, chance):
         path.parent.mkdir(parents=True, exist_ok=True)
         word = b'{"id":%d,"text":"' % number + chance.randbytes(60).hex().encode() + b'"}\n'
         path.write_bytes((word * (size // len(word) + 1))[:size])
-
-
-def contents(folder):
-    """What each file holds, hidden ones too."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def without_times(report):
-    """A report as it is to be compared: times differ, and so may where the output is."""
-    report = json.loads(json.dumps(report))
-    for name in ("started", "output", "run_id"):
-        del report[name]
-    for part in (report["totals"], *report["files"]):
-        del part["milliseconds"]
-    return report
-
-
-class Store:
-    """SoftHSM2's folder: it writes to it at each login, and does not survive to be killed then."""
-
-    def __init__(self, scratch):
-        text = pathlib.Path(os.environ["SOFTHSM2_CONF"]).read_text()
-        self.folder = pathlib.Path(re.search(r"directories\.tokendir *= *(\S+)", text).group(1))
-        self.saved = scratch / "tokens"
-
-    def save(self):
-        shutil.copytree(self.folder, self.saved)
-
-    def restore(self):
-        shutil.rmtree(self.folder)
-        shutil.copytree(self.saved, self.folder)
 
 
 class Kills:
@@ -90,7 +50,7 @@ class Kills:
         make_source(source, chance)
         self.drop = scratch / "drop"
         key = token.make_key(2048)
-        self.store = Store(scratch)
+        self.store = Store(scratch, token_folder())  # it does not survive to be killed in a login
         self.store.save()
         self.check(self.start("seal", source, "--out", self.drop, "--key", key), (0,))
         self.expected = contents(source)

@@ -20,7 +20,7 @@ static void check_seq(const char *line, size_t len)
     uint64_t seq = 0;
     char text[40];
     char trail[2 * KW_TRAIL_ID_SIZE + 1];
-    bool first = kw_record_trail(line, len, trail);
+    bool first = kw_record_trail(line, len, trail, NULL) == KW_OK;
     if (!kw_record_seq(line, len, &seq)) {
         must(!first);
         return;

@@ -39,24 +39,28 @@ static void start(void)
                        &public->modulus_len));
 }
 
-static const struct kw_token_key *find(void *context, const char *kid)
+static enum kw_status find(void *context, const char *kid, const struct kw_token_key **ret_signer,
+                           struct kw_error *err)
 {
     (void)context;
-    return strcmp(kid, "6b6579") == 0 ? &signer : NULL;
+    (void)err;
+    *ret_signer = strcmp(kid, "6b6579") == 0 ? &signer : NULL;
+    return KW_OK;
 }
 
 static void check_record(const char *text, size_t len)
 {
     struct kw_key_record record = {.state = KW_RECORD_NONE}, again = {.state = KW_RECORD_NONE};
     struct kw_buffer written = KW_BUFFER_INIT(8 * KW_DATA_MAX); /* escapes may be longer */
-    if (!kw_record_decode(text, len, fingerprint, &record)) {
+    if (kw_record_decode(text, len, fingerprint, &record, NULL)) {
         must(record.state == KW_RECORD_NONE && !record.tags);
         return;
     }
     must(record.state == KW_RECORD_GOOD && record.revision > 0);
     must(kw_record_encode(&record, &signer, fingerprint, &written, NULL) == KW_OK);
     if (written.len <= KW_DATA_MAX) {
-        must(kw_record_decode((const char *)written.data, written.len, fingerprint, &again));
+        must(kw_record_decode((const char *)written.data, written.len, fingerprint, &again, NULL) ==
+             KW_OK);
         must(again.revision == record.revision && again.disabled == record.disabled &&
              strcmp(again.deleted, record.deleted) == 0);
         must(!again.tags == !record.tags);
@@ -70,10 +74,13 @@ static void check_record(const char *text, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct kw_buffer payload = KW_BUFFER_INIT(KW_BASE64_DECODED_MAX(KW_DATA_MAX));
+    const char *fault = NULL;
     if (!crypto)
         start();
     check_record((const char *)data, size);
-    if (kw_jws_verify(crypto, (const char *)data, size, find, NULL, &payload) == NULL)
+    must(kw_jws_verify(crypto, (const char *)data, size, find, NULL, &payload, &fault, NULL) ==
+         KW_OK);
+    if (!fault)
         check_record((const char *)payload.data, payload.len);
     else
         must(payload.len == 0);

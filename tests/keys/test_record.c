@@ -57,7 +57,7 @@ static bool decode(const char *text, size_t len, struct kw_key_record *record)
     char *exact = malloc(len ? len : 1);
     assert_non_null(exact);
     memcpy(exact, text, len);
-    bool read = kw_record_decode(exact, len, fingerprint, record);
+    bool read = kw_record_decode(exact, len, fingerprint, record, NULL) == KW_OK;
     free(exact);
     return read;
 }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fault_module.h"
@@ -338,7 +339,16 @@ static CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_l
     CK_RV rv = injected_decrypt_answer();
     if (rv)
         return rv;
+    struct timespec before, after;
+    (void)clock_gettime(CLOCK_MONOTONIC, &before);
     rv = real->C_Decrypt(session, in, in_len, out, out_len);
+    (void)clock_gettime(CLOCK_MONOTONIC, &after);
+    pthread_mutex_lock(&lock);
+    fault.decrypt_ns += (unsigned long)((after.tv_sec - before.tv_sec) * 1000000000 +
+                                        (after.tv_nsec - before.tv_nsec));
+    pthread_mutex_unlock(&lock);
+    if (fault.decrypt_late_answer)
+        return fault.decrypt_late_answer;
     if (rv != CKR_OK || !fault.strip_zeros || !is_raw(session))
         return rv;
     CK_ULONG zeros = 0;

@@ -18,12 +18,13 @@ struct kw_fault {
     CK_RV oaep_init_answer;
     CK_RV raw_init_answer;
     CK_RV decrypt_answer;
-    unsigned decrypt_answers; /* so many times; 0: always */
-    bool strip_zeros;         /* raw RSA without leading zeros */
-    unsigned max_sessions;    /* 0: as the token has it */
-    bool one_attribute_only;  /* asked for several, fails */
-    bool no_tokens;           /* an empty list of slots */
-    unsigned blind_starts;    /* the same until C_Initialize was called more often than that */
+    unsigned decrypt_answers;  /* so many times; 0: always */
+    CK_RV decrypt_late_answer; /* after the token has decrypted */
+    bool strip_zeros;          /* raw RSA without leading zeros */
+    unsigned max_sessions;     /* 0: as the token has it */
+    bool one_attribute_only;   /* asked for several, fails */
+    bool no_tokens;            /* an empty list of slots */
+    unsigned blind_starts;     /* the same until C_Initialize was called more often than that */
     /* Of the calls that are counted (sessions, searches, attributes, objects, signing), numbered
      * from 1. */
     unsigned fail_at;    /* this one fails; 0: none */
@@ -65,7 +66,8 @@ struct kw_fault {
     unsigned raw_inits;
     unsigned oaep_inits;
     unsigned decrypts;
-    unsigned sessions; /* open now */
+    unsigned long decrypt_ns; /* in the real C_Decrypt, so far */
+    unsigned sessions;        /* open now */
     unsigned most_sessions;
     unsigned ro_opens;
     unsigned rw_opens;
