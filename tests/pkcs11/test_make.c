@@ -408,7 +408,7 @@ static void a_token_that_goes_for_good(void **state)
     struct kw_fault *fault = hsm_fault();
     struct kw_key_plan plan = a_plan("kw-gone");
     bool reached = true;
-    for (unsigned at = 1; reached && at < 100; at++) {
+    for (unsigned at = hsm_cut_after(0, 0); reached && at < 100; at = hsm_cut_after(at, 0)) {
         struct kw_token *token = open_faulty();
         take(&before);
         struct kw_token_key key;
