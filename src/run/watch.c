@@ -343,8 +343,9 @@ static enum kw_status keep_watch(struct kw_watch *watch, struct kw_error *err)
             return stopped(err);
     }
     if (!status && watch->failures > 0)
-        return kw_fail(err, watch->first.status, "%" PRIu64 " drops failed; the first: %.400s",
-                       watch->failures, watch->first.message);
+        return kw_fail(err, watch->first.status, "%" PRIu64 " %s failed; the first: %.400s",
+                       watch->failures, watch->failures == 1 ? "drop" : "drops",
+                       watch->first.message);
     return status;
 }
 
