@@ -67,11 +67,12 @@ trail_is_good() {
 @test "a deadline is none of the wall clock" {
     module=${KW_PROGRAM%/*}/tests/pkcs11/kw_fault_module.so
     [ -e "$module" ] || skip "the module with faults is not built"
+    let_write_tokens
     export KW_FAULT_REAL_MODULE=$KW_TEST_MODULE
     printf '[token t]\nmodule = %s\nuri = pkcs11:token=keyward\npin-source = file:%s\ntimeout = 1\n' \
         "$module" "$KW_TEST_PIN_FILE" >keyward.conf
     local began=$SECONDS
-    KW_FAULT_HANG=C_Decrypt expect 6 at "$jumps" keyward decrypt "$E2E/drop" --out out \
+    KW_FAULT_SCRIPT="C_Decrypt hang" expect 6 at "$jumps" keyward decrypt "$E2E/drop" --out out \
         --config keyward.conf --token t
     says "did not answer within 1 s"
     [ $((SECONDS - began)) -le 4 ]
