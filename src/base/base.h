@@ -141,6 +141,9 @@ void kw_close(int *fd);
 /* openat2 that never leaves `dirfd` and never follows a symbolic link; always O_CLOEXEC.
  * Returns -1 and errno as openat2 does (EXDEV for a path that would leave, ELOOP for a link). */
 int kw_open_beneath(int dirfd, const char *path, int flags, unsigned mode);
+/* renameat2 with RENAME_NOREPLACE, and what comes closest to it where the filesystem can't do that:
+ * a look first. Returns -1 and errno, EEXIST where there is such a name. */
+int kw_rename_new(int from_dirfd, const char *from, int to_dirfd, const char *to);
 /* read and pread that are repeated after EINTR and short counts; fewer than len bytes only at the
  * end of the file. */
 enum kw_status kw_read_full(int fd, void *data, size_t len, const char *what, size_t *ret_len,
@@ -204,7 +207,8 @@ struct kw_confinement {
     } * items;
     size_t count;
     enum kw_network network;
-    bool exec; /* it may start other programs, which are confined as it is */
+    bool exec;  /* it may start other programs, which are confined as it is */
+    bool moves; /* it moves files from one of the folders to another one */
 };
 /* A path that is not there when the process is confined allows nothing. */
 enum kw_status kw_confine_allow(struct kw_confinement *confinement, const char *path,

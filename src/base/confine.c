@@ -138,8 +138,9 @@ static enum kw_status restrict_paths(const struct kw_confinement *confinement, b
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0,
                        (unsigned)LANDLOCK_CREATE_RULESET_VERSION);
-    *ret_done = abi >= 1;
-    if (abi < 1)
+    /* Before there was a right to it, nothing may be moved to another folder. */
+    *ret_done = abi >= (confinement->moves ? ABI_WITH_REFER : 1);
+    if (!*ret_done)
         return KW_OK;
     const struct ruleset ruleset = make_ruleset(confinement, abi);
     int fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0U);

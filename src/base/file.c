@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -104,6 +105,20 @@ int kw_open_beneath(int dirfd, const char *path, int flags, unsigned mode)
         if (errno != EAGAIN && errno != EINTR)
             return -1;
     }
+    return -1;
+}
+
+int kw_rename_new(int from_dirfd, const char *from, int to_dirfd, const char *to)
+{
+    struct stat info;
+    if (renameat2(from_dirfd, from, to_dirfd, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL)
+        return -1;
+    if (fstatat(to_dirfd, to, &info, AT_SYMLINK_NOFOLLOW) == 0)
+        errno = EEXIST;
+    else if (errno == ENOENT)
+        return renameat(from_dirfd, from, to_dirfd, to);
     return -1;
 }
 

@@ -192,6 +192,7 @@ static enum kw_status allow_argument(struct kw_confinement *confinement,
     case KEEPS:
         return kw_confine_allow(confinement, *at, KW_MAY_WRITE, err);
     case MOVES:
+        confinement->moves = !arguments->leave;
         return kw_confine_allow(confinement, *at, arguments->leave ? KW_MAY_READ : KW_MAY_WRITE,
                                 err);
     case FILLS:

@@ -132,7 +132,7 @@ static int decrypt(struct kw_run *run, const struct arguments *arguments, struct
         (void)fprintf(stderr, "keyward: %zu more files failed; --report or --json lists them all\n",
                       view->failures - FAILURES_SHOWN);
     /* What became of each file that failed was told when it happened. */
-    if (status && (view->failures == 0 || status == KW_INTERRUPTED))
+    if (status && (view->failures == 0 || status == KW_INTERRUPTED || status == KW_AUDIT))
         (void)print_error(&err);
     else if (status)
         print_rest(run);

@@ -52,8 +52,6 @@ static void print_event(const struct kw_watch_event *event, const struct view *v
     char name[SHOWN_TEXT];
     switch (event->what) {
     case KW_WATCH_READY:
-        print_keyring_warnings(view->keyring, view->arguments);
-        break;
     case KW_WATCH_TAKEN:
         break;
     case KW_WATCH_INCOMPLETE:
@@ -62,7 +60,7 @@ static void print_event(const struct kw_watch_event *event, const struct view *v
                           show(event->name, name),
                           view->arguments->marker
                               ? "it has no marker file yet"
-                              : "it has no metadata yet, or its name has more than 200 bytes");
+                              : "it has no metadata yet, or a name that is too long or a report's");
         break;
     case KW_WATCH_DONE:
         print_done(event, view);
@@ -72,6 +70,9 @@ static void print_event(const struct kw_watch_event *event, const struct view *v
         break;
     case KW_WATCH_WAITING:
         print_failure(event, "will be tried again");
+        break;
+    case KW_WATCH_WARNED:
+        print_warnings(event->warnings, view->arguments);
         break;
     }
 }
@@ -86,8 +87,10 @@ static void tell_manager(const struct kw_watch_event *event, const struct view *
         [KW_WATCH_DONE] = "STATUS=waiting for drops; the last one was decrypted",
         [KW_WATCH_QUARANTINED] = "STATUS=waiting for drops; the last one went to quarantine",
         [KW_WATCH_WAITING] = "STATUS=something failed and will be tried again",
+        [KW_WATCH_WARNED] = NULL,
     };
-    manager_tell(&view->manager, texts[event->what]);
+    if (texts[event->what])
+        manager_tell(&view->manager, texts[event->what]);
 }
 
 static void on_event(void *context, const struct kw_watch_event *event)

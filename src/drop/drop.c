@@ -83,6 +83,16 @@ static int compare_files(const void *a, const void *b)
     return strcmp(file_a->path, file_b->path);
 }
 
+static enum kw_status take_folder(struct kw_drop *drop, int dirfd, struct kw_error *err)
+{
+    char shown[PRINTABLE_PATH];
+    drop->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+    if (drop->dirfd >= 0)
+        return KW_OK;
+    return kw_fail_errno(err, KW_READ, errno, "the drop \"%s\" can't be opened",
+                         show_path(drop->path, shown));
+}
+
 static enum kw_status list_files(struct kw_drop *drop, struct kw_error *err)
 {
     static const struct kw_walk_limits limits = {
@@ -142,10 +152,16 @@ enum kw_status kw_drop_open(const char *path, struct kw_drop **ret_drop, struct 
 {
     if (!path || !ret_drop)
         return kw_fail(err, KW_USAGE, "no path of a drop was given; name its folder");
+    return kw_drop_open_folder(-1, path, ret_drop, err);
+}
+
+enum kw_status kw_drop_open_folder(int dirfd, const char *path, struct kw_drop **ret_drop,
+                                   struct kw_error *err)
+{
     struct kw_drop *drop = NULL;
     enum kw_status status = drop_new(path, &drop, err);
     if (status == KW_OK)
-        status = open_folder(drop, err);
+        status = dirfd < 0 ? open_folder(drop, err) : take_folder(drop, dirfd, err);
     if (status == KW_OK)
         status = list_files(drop, err);
     if (status == KW_OK)

@@ -35,6 +35,10 @@ struct kw_envelope {
     size_t column_keys; /* keys for values inside rows, which a run has no use for */
 };
 
+/* As kw_drop_open, of the folder that is open as `dirfd`, which stays the caller's; -1 opens
+ * `path`, which is only its name otherwise. */
+enum kw_status kw_drop_open_folder(int dirfd, const char *path, struct kw_drop **ret_drop,
+                                   struct kw_error *err);
 const char *kw_drop_path(const struct kw_drop *drop);
 /* NULL where no metadata says that the drop is encrypted. */
 const struct kw_envelope *kw_drop_envelope(const struct kw_drop *drop);

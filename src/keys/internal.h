@@ -65,6 +65,7 @@ struct kw_keyring {
     /* Set once, and the notes' `known` changed, with what is in common locked too: the twin looks
      * at them with that alone. */
     struct kw_token *token;
+    bool stale; /* the keys are to be read anew when they are next needed */
     struct kw_token_key *keys;
     size_t key_count;
     struct key_note *notes;       /* one a key */
@@ -79,6 +80,8 @@ struct kw_keyring {
 /* Adds a warning. Takes the lock of what is in common alone. */
 void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...) KW_PRINTF(2, 3);
 
+/* With the lock held: the keys that were read, and what was concluded from them. */
+void kw_forget_keys(struct kw_keyring *keyring);
 /* With the lock held: opens the token and reads its keys unless that was done. */
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err);
 /* Without the lock: asks the token for its keys, whatever was read before. KW_KEY_NOT_FOUND unless

@@ -175,8 +175,7 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
     return KW_OK;
 }
 
-/* With what was concluded from them. The twin looks at them with what is in common locked. */
-static void forget_keys(struct kw_keyring *keyring)
+void kw_forget_keys(struct kw_keyring *keyring)
 {
     for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++) {
         kw_data_key_cleanup(&keyring->kept[i].data_key);
@@ -196,12 +195,13 @@ static void forget_keys(struct kw_keyring *keyring)
     (void)pthread_mutex_unlock(&keyring->common->lock);
 }
 
-/* Of a token that does not serve now, what was known of its keys goes on to count. */
+/* A token that can't be reached then keeps what was known of its keys: that one is disabled counts
+ * for the other token too. */
 void kw_keyring_refresh(struct kw_keyring *keyring)
 {
     struct kw_keyring *serving = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&serving->lock);
-    forget_keys(serving);
+    serving->stale = serving->keys != NULL;
     (void)pthread_mutex_unlock(&serving->lock);
     (void)pthread_mutex_lock(&keyring->common->lock);
     kw_strings_cleanup(&keyring->common->warnings);
@@ -212,7 +212,7 @@ void kw_keyring_refresh(struct kw_keyring *keyring)
 static void free_own(struct kw_keyring *keyring)
 {
     if (keyring->common)
-        forget_keys(keyring);
+        kw_forget_keys(keyring);
     kw_token_free(keyring->token);
     kw_uri_free(keyring->choice.uri);
     (void)pthread_cond_destroy(&keyring->opened);

@@ -35,6 +35,15 @@ static enum kw_status read_fd(int fd, const char *what, struct kw_secret **ret_p
     return KW_OK;
 }
 
+/* systemd lets the service's user read a credential by an ACL, which looks like a mode that lets
+ * the group do so. */
+static bool is_credential(const char *path)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    size_t len = folder ? strlen(folder) : 0;
+    return len > 0 && strncmp(path, folder, len) == 0 && path[len] == '/';
+}
+
 static enum kw_status read_path(const char *path, struct kw_strings *warnings,
                                 struct kw_secret **ret_pin, struct kw_error *err)
 {
@@ -46,7 +55,8 @@ static enum kw_status read_path(const char *path, struct kw_strings *warnings,
     if (fd < 0)
         return kw_fail_errno(err, KW_PIN_MISSING, errno, "cannot open the PIN file %s", shown);
     struct stat info;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && (info.st_mode & (S_IRWXG | S_IRWXO)))
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
+        (info.st_mode & (is_credential(path) ? S_IRWXO : S_IRWXG | S_IRWXO)))
         kw_strings_warn(warnings, "the PIN file %s can be read by others; run chmod 600 on it",
                         shown);
     enum kw_status status = read_fd(fd, shown, ret_pin, err);
@@ -210,7 +220,9 @@ static enum kw_status get_pin(struct kw_keyring *keyring, const struct kw_token_
     if (value)
         return kw_secret_from(kw_secret_bytes(value), kw_secret_len(value), ret_pin, err);
     const char *source = choice->pin_source;
-    if (!source && has_default_credential())
+    /* Of the token that was asked for: another one would count it as a wrong PIN. */
+    bool stands_in = keyring->twin && !keyring->failover;
+    if (!source && !stands_in && has_default_credential())
         source = "credential:" DEFAULT_CREDENTIAL;
     if (!source || strcmp(source, "prompt") == 0)
         return ask_person(keyring, token, ret_pin, err);

@@ -50,10 +50,60 @@ static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key 
     return KW_OK;
 }
 
+static const struct kw_token_key *find_same(const struct kw_token_key *keys, size_t count,
+                                            const struct kw_rsa_public *public,
+                                            const struct kw_token_key *id_of)
+{
+    for (size_t i = 0; i < count; i++)
+        if (kw_rsa_same(&keys[i].public, public) &&
+            (!id_of || (keys[i].id_len == id_of->id_len &&
+                        memcmp(keys[i].id, id_of->id, id_of->id_len) == 0)))
+            return &keys[i];
+    return NULL;
+}
+
+static void carry_over(const struct kw_keyring *keyring, const struct kw_token_key *keys,
+                       size_t count, struct key_note *notes)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct kw_token_key *before =
+            find_same(keyring->keys, keyring->key_count, &keys[i].public, &keys[i]);
+        if (before)
+            notes[i].known = keyring->notes[before - keyring->keys].known;
+    }
+}
+
+/* With the lock held. What was known of a key's state counts until its record is read again. Where
+ * the token can't be reached, what was there before stays, and does for the next call. */
+static enum kw_status read_anew(struct kw_keyring *keyring, struct kw_error *err)
+{
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    keyring->stale = false;
+    enum kw_status status = kw_token_keys(keyring->token, &keys, &count, err);
+    if (status)
+        return status;
+    struct key_note *notes = calloc(count + 1, sizeof(*notes));
+    if (!notes) {
+        free(keys);
+        return kw_fail_memory(err);
+    }
+    carry_over(keyring, keys, count, notes);
+    kw_forget_keys(keyring);
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    keyring->notes = notes;
+    keyring->keys = keys;
+    keyring->key_count = count;
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+    return KW_OK;
+}
+
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err)
 {
     struct kw_token_key *keys = NULL;
     size_t count = 0;
+    if (keyring->keys && keyring->stale)
+        return read_anew(keyring, err);
     if (keyring->keys)
         return KW_OK;
     const struct token_choice *choice = &keyring->choice;
@@ -110,18 +160,6 @@ static enum kw_status open_apart(struct kw_keyring *keyring, bool unattended,
         *ret_token = keyring->token;
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
-}
-
-static const struct kw_token_key *find_same(const struct kw_token_key *keys, size_t count,
-                                            const struct kw_rsa_public *public,
-                                            const struct kw_token_key *id_of)
-{
-    for (size_t i = 0; i < count; i++)
-        if (kw_rsa_same(&keys[i].public, public) &&
-            (!id_of || (keys[i].id_len == id_of->id_len &&
-                        memcmp(keys[i].id, id_of->id, id_of->id_len) == 0)))
-            return &keys[i];
-    return NULL;
 }
 
 /* Those who use the keys that were read before go on to use them by their ids. */

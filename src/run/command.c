@@ -41,7 +41,7 @@ static enum kw_status send_request(int launcher, const struct kw_buffer *request
         sent = sendmsg(launcher, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     if (sent < 0)
-        return kw_fail_errno(err, KW_WRITE, errno, "the process that starts commands is gone");
+        return kw_fail_errno(err, KW_FAULT, errno, "the process that starts commands is gone");
     return KW_OK;
 }
 
@@ -130,9 +130,9 @@ static enum kw_status hear(struct kw_command *command, const char *file, struct 
     ssize_t len = recv(command->talk, &said, sizeof(said), 0);
     close_all(command);
     if (len != (ssize_t)sizeof(said))
-        return kw_fail(err, KW_WRITE,
-                       "the process that starts commands ended before the command "
-                       "did; see who ended it");
+        return kw_fail(err, KW_FAULT,
+                       "the process that starts commands ended before the command did; see who "
+                       "ended it");
     return judge(&said, file, err);
 }
 

@@ -108,7 +108,13 @@ static enum kw_status record_outcome(struct kw_run *run, enum kw_status outcome,
         return outcome;
     if (outcome && err)
         failure = *err;
-    enum kw_status status = kw_run_record(run, outcome, &failure, outcome ? NULL : err);
+    struct kw_error unrecorded;
+    enum kw_status status = kw_run_record(run, outcome, &failure, &unrecorded);
+    if (status && outcome)
+        kw_strings_warn(&run->warnings, "not all of what became of the run is on record: %.300s",
+                        unrecorded.message);
+    else if (status && err)
+        *err = unrecorded;
     return outcome ? outcome : status;
 }
 
@@ -136,7 +142,7 @@ enum kw_status kw_run_rename_output(struct kw_run *run, const char *out_dir, str
     char *name = strdup(out_dir);
     if (!name)
         return kw_fail_memory(err);
-    if (renameat2(AT_FDCWD, run->out_dir, AT_FDCWD, out_dir, RENAME_NOREPLACE) != 0) {
+    if (kw_rename_new(AT_FDCWD, run->out_dir, AT_FDCWD, out_dir) != 0) {
         int code = errno;
         free(name);
         return kw_fail_errno(err, code == EEXIST ? KW_EXISTS : KW_WRITE, code,

@@ -88,13 +88,16 @@ static enum kw_status list(DIR *folder, struct inbox *inbox,
     struct inbox_drop *drops = calloc(KW_INBOX_MAX, sizeof(*drops));
     enum kw_status status = drops ? KW_OK : kw_fail_memory(err);
     inbox->full = false;
+    errno = 0;
     while (!status && !inbox->full && (entry = readdir(folder))) {
-        if (!is_folder(inbox->fd, entry->d_name) || is_marked(context, entry->d_name))
-            continue;
-        inbox->full = count == KW_INBOX_MAX;
-        if (!inbox->full && !(drops[count++].name = strdup(entry->d_name)))
+        bool is_drop = is_folder(inbox->fd, entry->d_name) && !is_marked(context, entry->d_name);
+        inbox->full = is_drop && count == KW_INBOX_MAX;
+        if (is_drop && !inbox->full && !(drops[count++].name = strdup(entry->d_name)))
             status = kw_fail_memory(err);
+        errno = 0;
     }
+    if (!status && errno != 0)
+        status = kw_fail_errno(err, KW_READ, errno, "the inbox can't be listed to its end");
     if (status) {
         forget(drops, count);
         return status;
@@ -124,16 +127,28 @@ enum kw_status inbox_scan(struct inbox *inbox, bool (*is_marked)(void *context, 
 
 /* ---- when a folder is a whole drop ---- */
 
+/* A copy may have given a file its whole size at first, and fill it still. */
+static enum kw_status add_file(struct kw_digest *digest, const struct kw_drop *drop,
+                               const struct kw_drop_file *file, struct kw_error *err)
+{
+    struct stat info;
+    struct stamp stamp;
+    memset(&stamp, 0, sizeof(stamp)); /* no bytes between its members are left as they were */
+    if (fstatat(kw_drop_dirfd(drop), file->path, &info, AT_SYMLINK_NOFOLLOW) == 0) {
+        stamp.content = info.st_mtim;
+        stamp.anything = info.st_ctim;
+    }
+    stamp.size = file->size;
+    enum kw_status status = kw_digest_update(digest, file->path, strlen(file->path) + 1, err);
+    return status ? status : kw_digest_update(digest, &stamp, sizeof(stamp), err);
+}
+
 static enum kw_status add_files(struct kw_digest *digest, const struct kw_drop *drop,
                                 struct kw_error *err)
 {
     enum kw_status status = KW_OK;
-    for (size_t i = 0; i < kw_drop_file_count(drop) && !status; i++) {
-        const struct kw_drop_file *file = kw_drop_file_at(drop, i);
-        status = kw_digest_update(digest, file->path, strlen(file->path) + 1, err);
-        if (!status)
-            status = kw_digest_update(digest, &file->size, sizeof(file->size), err);
-    }
+    for (size_t i = 0; i < kw_drop_file_count(drop) && !status; i++)
+        status = add_file(digest, drop, kw_drop_file_at(drop, i), err);
     return status;
 }
 
@@ -156,22 +171,51 @@ static enum kw_status view_of(const struct kw_drop *drop, const struct kw_error 
     return status ? status : kw_digest_finish(digest, view->sha256, err);
 }
 
-static enum kw_status look(const struct inbox *inbox, const char *name, struct view *view,
-                           struct kw_error *err)
+enum kw_status inbox_open_drop(const struct inbox *inbox, const char *name, int *ret_dirfd,
+                               struct kw_error *err)
+{
+    char shown[256];
+    *ret_dirfd = kw_open_beneath(inbox->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    if (*ret_dirfd >= 0)
+        return KW_OK;
+    return kw_fail_errno(err, KW_READ, errno, "the drop %s can't be opened",
+                         kw_printable(name, strlen(name), shown, sizeof(shown)));
+}
+
+static enum kw_status look_into(const struct inbox *inbox, const char *name, int dirfd,
+                                struct view *view, struct kw_error *err)
 {
     struct kw_drop *drop = NULL;
     struct kw_digest *digest = NULL;
     struct kw_error failure = {.status = KW_OK};
-    char *path = inbox_path(inbox, name);
-    if (!path)
+    view->status = kw_drop_open_folder(dirfd, name, &drop, &failure);
+    if (view->status == KW_NO_MEMORY)
         return kw_fail_memory(err);
-    view->status = kw_drop_open(path, &drop, &failure);
     enum kw_status status = kw_digest_new(inbox->crypto, &digest, err);
     if (!status)
         status = view_of(drop, &failure, digest, view, err);
     kw_digest_free(digest);
     kw_drop_free(drop);
-    free(path);
+    return status;
+}
+
+/* A folder that can't be opened is looked at as one whose files can't be listed. */
+static enum kw_status look(const struct inbox *inbox, const char *name, struct view *view,
+                           struct kw_error *err)
+{
+    struct kw_digest *digest = NULL;
+    struct kw_error failure;
+    int dirfd = -1;
+    if (inbox_open_drop(inbox, name, &dirfd, &failure) == KW_OK) {
+        enum kw_status status = look_into(inbox, name, dirfd, view, err);
+        kw_close(&dirfd);
+        return status;
+    }
+    view->status = failure.status;
+    enum kw_status status = kw_digest_new(inbox->crypto, &digest, err);
+    if (!status)
+        status = view_of(NULL, &failure, digest, view, err);
+    kw_digest_free(digest);
     return status;
 }
 
@@ -222,23 +266,30 @@ static enum kw_status look_for_marker(struct inbox *inbox, struct inbox_drop *dr
     return KW_OK;
 }
 
+static bool has_good_name(const char *name)
+{
+    size_t len = strlen(name);
+    size_t end = sizeof(KW_REPORT_END) - 1;
+    return len <= KW_INBOX_NAME_MAX && (len < end || strcmp(name + len - end, KW_REPORT_END) != 0);
+}
+
 enum kw_status inbox_is_ready(struct inbox *inbox, struct inbox_drop *drop, bool *ret_ready,
                               struct kw_error *err)
 {
     *ret_ready = false;
-    bool is_named_too_long = strlen(drop->name) > KW_INBOX_NAME_MAX;
-    drop->incomplete |= is_named_too_long;
-    if (is_named_too_long || kw_now_ms() < drop->look_at_ms)
+    bool is_named_badly = !has_good_name(drop->name);
+    drop->incomplete |= is_named_badly;
+    if (is_named_badly || kw_now_ms() < drop->look_at_ms)
         return KW_OK;
     return inbox->options->marker ? look_for_marker(inbox, drop, ret_ready, err)
                                   : look_whether_at_rest(inbox, drop, ret_ready, err);
 }
 
-enum kw_status inbox_has_changed(struct inbox *inbox, const struct inbox_drop *drop,
+enum kw_status inbox_has_changed(struct inbox *inbox, const struct inbox_drop *drop, int dirfd,
                                  bool *ret_changed, struct kw_error *err)
 {
     struct view view;
-    enum kw_status status = look(inbox, drop->name, &view, err);
+    enum kw_status status = look_into(inbox, drop->name, dirfd, &view, err);
     if (!status)
         *ret_changed = memcmp(view.sha256, drop->seen, sizeof(drop->seen)) != 0;
     return status;

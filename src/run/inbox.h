@@ -8,12 +8,13 @@
 #define KW_INBOX_MAX 10000
 /* Of a drop's name; a run's id and more is put around it. */
 #define KW_INBOX_NAME_MAX 200
+/* No drop's name ends so. */
+#define KW_REPORT_END ".report.json"
 
 /* A folder in the inbox. */
 struct inbox_drop {
     char *name;
-    uint8_t
-        seen[KW_SHA256_SIZE]; /* of the paths and sizes of its files, or of why there are none */
+    uint8_t seen[KW_SHA256_SIZE]; /* of its files' paths, sizes and times */
     uint64_t at_rest_since_ms;
     uint64_t look_at_ms; /* again, and not before */
     unsigned tries;
@@ -26,7 +27,7 @@ struct inbox {
     int fd;
     struct inbox_drop *drops; /* sorted by name */
     size_t count;
-    bool full; /* there are more */
+    bool full; /* there are more, which nobody looks at */
 };
 
 enum kw_status inbox_open(struct inbox *inbox, const struct kw_watch_options *options,
@@ -40,9 +41,12 @@ enum kw_status inbox_scan(struct inbox *inbox, bool (*is_marked)(void *context, 
  * changed for a while. */
 enum kw_status inbox_is_ready(struct inbox *inbox, struct inbox_drop *drop, bool *ret_ready,
                               struct kw_error *err);
-/* Whether its files are other ones than when it was found to be complete. */
-enum kw_status inbox_has_changed(struct inbox *inbox, const struct inbox_drop *drop,
+/* Whether the files of its folder are other ones than when it was found to be complete. */
+enum kw_status inbox_has_changed(struct inbox *inbox, const struct inbox_drop *drop, int dirfd,
                                  bool *ret_changed, struct kw_error *err);
+/* Opens the drop's folder, and no link in its place. KW_READ. */
+enum kw_status inbox_open_drop(const struct inbox *inbox, const char *name, int *ret_dirfd,
+                               struct kw_error *err);
 /* The caller frees; NULL where memory ran out. */
 char *inbox_path(const struct inbox *inbox, const char *name);
 
@@ -69,15 +73,47 @@ bool outbox_is_marked(void *outbox, const char *name);
  * KW_WRITE where the drop could not be moved afterwards. */
 enum kw_status outbox_folders(const struct outbox *outbox, const char *name, char **ret_work,
                               char **ret_final, struct kw_error *err);
-/* Gives what a run that failed has written another name, with the run's id in it: the next drop of
- * that name begins anew. */
+/* Gives the hidden folder of a drop that could not be decrypted, or of an earlier one of that name,
+ * another name with the run's id in it: the next one begins anew. */
 enum kw_status outbox_set_aside(const struct outbox *outbox, const char *name, struct kw_run *run,
                                 struct kw_error *err);
-/* Writes the report, and moves the drop beside it unless it is to be left. */
-enum kw_status outbox_put_away(const struct outbox *outbox, const char *name,
+bool outbox_has_partial(const struct outbox *outbox, const char *name);
+/* Writes the report, and moves the drop, whose folder is open as `dirfd`, beside it unless it is to
+ * be left. KW_READ where another one has its name by now. */
+enum kw_status outbox_put_away(const struct outbox *outbox, const char *name, int dirfd,
                                const struct kw_run *run, const struct kw_error *outcome,
                                struct kw_error *err);
 /* Takes away the final folder of a drop whose plaintext went to commands. */
 void outbox_tidy(const struct outbox *outbox, const char *name);
+
+/* ---- watch.c, take.c ---- */
+
+struct kw_watch {
+    struct kw_keyring *keyring; /* of the call that runs it */
+    const struct kw_watch_options *options;
+    struct inbox inbox;
+    struct outbox outbox;
+    uint64_t hold_until_ms; /* for all drops */
+    unsigned holds;
+    size_t warnings_told; /* of the keyring's */
+    bool told_full;
+    struct kw_error first; /* failure of a drop */
+    uint64_t failures;
+};
+
+void watch_tell(const struct kw_watch *watch, enum kw_watch_what what, const char *name,
+                const struct kw_run *run, const struct kw_error *failure);
+/* What the keyring warned of, and no run has told. */
+void watch_tell_warnings(struct kw_watch *watch);
+/* No drop is taken for a while. */
+void watch_hold(struct kw_watch *watch, const char *name, const struct kw_run *run,
+                const struct kw_error *failure);
+/* How long to wait before the next try, of so many. */
+uint64_t watch_retry_after(unsigned tries);
+/* Whether a failure says that no drop can be decrypted now. */
+bool watch_holds_after(enum kw_status status);
+/* Decrypts a drop that is ready, and puts it away, or has it tried again. What it returns ends the
+ * watch. */
+enum kw_status watch_take(struct kw_watch *watch, struct inbox_drop *drop, struct kw_error *err);
 
 #endif

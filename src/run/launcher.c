@@ -152,8 +152,8 @@ static void take_request(struct launcher *launcher)
     int fds[COMMAND_FDS] = {-1, -1, -1};
     size_t count = 0;
     ssize_t len = recvmsg(launcher->requests, &message, MSG_CMSG_CLOEXEC);
-    if (len < 0 && errno == EINTR)
-        return;
+    if (len < 0 && errno != ECONNRESET && errno != EBADF)
+        return; /* for want of memory, say: the other side still waits */
     if (len <= 0) {
         kw_close(&launcher->requests);
         return;
@@ -194,11 +194,12 @@ static void take_end(struct launcher *launcher, size_t index)
 {
     struct running *running = &launcher->running[index];
     int how = 0;
+    /* What it has left in its process group would take the part that was given for all of it. The
+     * group's number is its own as long as it was not waited for. */
+    if (running->told || running->held >= 0)
+        (void)kill(-running->pid, SIGKILL);
     while (waitpid(running->pid, &how, 0) < 0 && errno == EINTR)
         continue;
-    /* What it has left in its process group has no reader that waits for it. */
-    if (running->told)
-        (void)kill(-running->pid, SIGKILL);
     if (WIFEXITED(how))
         answer(running->control, COMMAND_EXITED, WEXITSTATUS(how));
     else

@@ -15,8 +15,8 @@
 #define FOLDER_MODE 0700
 /* Drops of one name that were put away. */
 #define SAME_NAME_MAX 1000
-#define REPORT_END    ".report.json"
 #define SHOWN         256
+#define PARTIAL       "/.%s.partial"
 
 static const char *shown_path(const char *path, char shown[SHOWN])
 {
@@ -48,8 +48,9 @@ bool outbox_is_marked(void *context, const char *name)
 {
     const struct outbox *outbox = context;
     char report[NAME_MAX + 1];
-    return outbox->options->leave && !make_name(name, 0, REPORT_END, report, NULL) &&
-           is_there(outbox->out, report);
+    struct stat info;
+    return outbox->options->leave && !make_name(name, 0, KW_REPORT_END, report, NULL) &&
+           fstatat(outbox->out, report, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode);
 }
 
 static bool has_journal(int out, const char *name)
@@ -76,13 +77,16 @@ enum kw_status outbox_folders(const struct outbox *outbox, const char *name, cha
                              shown_path(name, shown));
     bool there = is_there(outbox->out, name);
     bool whole = there && has_journal(outbox->out, name);
+    /* One that is empty was a run's that had nothing to write there. */
+    if (there && !whole && unlinkat(outbox->out, name, AT_REMOVEDIR) == 0)
+        there = false;
     if (there && !whole)
         return kw_fail(err, KW_EXISTS,
                        "%s is in the output folder already; take it from there, or rename the drop",
                        shown_path(name, shown));
     if (asprintf(&final, "%s/%s", out, name) < 0)
         return kw_fail_memory(err);
-    if (asprintf(&work, whole ? "%s/%s" : "%s/.%s.partial", out, name) < 0) {
+    if (asprintf(&work, whole ? "%s/%s" : "%s" PARTIAL, out, name) < 0) {
         free(final);
         return kw_fail_memory(err);
     }
@@ -119,11 +123,11 @@ static void take_journal(struct outbox *outbox, int out, const char *name)
 static void name_report(struct outbox *outbox, int dirfd, const char *hidden)
 {
     size_t len = strlen(hidden);
-    size_t end = sizeof(REPORT_END) - 1;
+    size_t end = sizeof(KW_REPORT_END) - 1;
     char name[NAME_MAX + 1];
     char moved[NAME_MAX + 1];
     char report[NAME_MAX + 1];
-    if (len < end + 2 || hidden[0] != '.' || strcmp(hidden + len - end, REPORT_END) != 0)
+    if (len < end + 2 || hidden[0] != '.' || strcmp(hidden + len - end, KW_REPORT_END) != 0)
         return;
     memcpy(name, hidden + 1, len - 1 - end);
     name[len - 1 - end] = '\0';
@@ -131,8 +135,8 @@ static void name_report(struct outbox *outbox, int dirfd, const char *hidden)
         return;
     for (unsigned number = 1; number <= SAME_NAME_MAX; number++)
         if (make_name(name, number, "", moved, NULL) || !is_there(dirfd, moved) ||
-            make_name(name, number, REPORT_END, report, NULL) ||
-            renameat2(dirfd, hidden, dirfd, report, RENAME_NOREPLACE) == 0)
+            make_name(name, number, KW_REPORT_END, report, NULL) ||
+            kw_rename_new(dirfd, hidden, dirfd, report) == 0)
             return;
 }
 
@@ -173,7 +177,8 @@ static enum kw_status open_folder(int dirfd, const char *path, int *ret_fd, stru
     if (mkdirat(dirfd, path, FOLDER_MODE) != 0 && errno != EEXIST)
         return kw_fail_errno(err, KW_WRITE, errno, "the folder %s can't be made",
                              shown_path(path, shown));
-    int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int nofollow = dirfd == AT_FDCWD ? 0 : O_NOFOLLOW;
+    int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | nofollow);
     if (fd < 0)
         return kw_fail_errno(err, KW_WRITE, errno, "the folder %s can't be opened",
                              shown_path(path, shown));
@@ -233,6 +238,8 @@ static enum kw_status open_away(const struct outbox *outbox, const char *path, c
                                  : open_folder(outbox->inbox, name, ret_fd, err);
     if (!status && path)
         status = check_apart(path, outbox->inbox, outbox->options->inbox, err);
+    else if (!status) /* whoever brings drops could have made it */
+        status = kw_check_owner(*ret_fd, name, KW_WRITE, err);
     return status ? status : check_movable(outbox->inbox, *ret_fd, path ? path : name, err);
 }
 
@@ -270,16 +277,35 @@ void outbox_close(struct outbox *outbox)
 
 /* ---- putting away ---- */
 
+bool outbox_has_partial(const struct outbox *outbox, const char *name)
+{
+    char partial[NAME_MAX + 1];
+    int len = snprintf(partial, sizeof(partial), ".%s.partial", name);
+    return len > 0 && len <= NAME_MAX && is_there(outbox->out, partial);
+}
+
 enum kw_status outbox_set_aside(const struct outbox *outbox, const char *name, struct kw_run *run,
                                 struct kw_error *err)
 {
-    char *path = NULL;
-    if (run->journal.fd < 0)
+    const char *out = outbox->options->out;
+    char *from = NULL;
+    char *to = NULL;
+    enum kw_status status = KW_OK;
+    if (!outbox_has_partial(outbox, name))
         return KW_OK;
-    if (asprintf(&path, "%s/.%s.%s.partial", outbox->options->out, name, run->id) < 0)
+    if (asprintf(&from, "%s" PARTIAL, out, name) < 0)
         return kw_fail_memory(err);
-    enum kw_status status = kw_run_rename_output(run, path, err);
-    free(path);
+    if (asprintf(&to, "%s/.%s.%s.partial", out, name, run->id) < 0) {
+        free(from);
+        return kw_fail_memory(err);
+    }
+    bool own = strcmp(run->out_dir, from) == 0 && run->outdir;
+    if (own)
+        status = kw_run_rename_output(run, to, err);
+    else if (kw_rename_new(AT_FDCWD, from, AT_FDCWD, to) != 0)
+        status = kw_fail_errno(err, KW_WRITE, errno, "what an earlier run left can't be set aside");
+    free(from);
+    free(to);
     return status;
 }
 
@@ -304,58 +330,83 @@ static enum kw_status write_report(int dirfd, const char *temporary, const struc
     return status;
 }
 
-/* To the first of its names that is free, with nothing of the drop copied or replaced. */
-static enum kw_status move(const struct outbox *outbox, const char *name, int to,
-                           unsigned *ret_number, struct kw_error *err)
+static bool is_same(int dirfd, int to, const char *name)
+{
+    struct stat wanted;
+    struct stat moved;
+    return fstat(dirfd, &wanted) == 0 && fstatat(to, name, &moved, AT_SYMLINK_NOFOLLOW) == 0 &&
+           wanted.st_dev == moved.st_dev && wanted.st_ino == moved.st_ino;
+}
+
+/* To the first name that is free, for its report too. */
+static enum kw_status move_to_free_name(const struct outbox *outbox, const char *name, int to,
+                                        char target[NAME_MAX + 1], char report[NAME_MAX + 1],
+                                        struct kw_error *err)
+{
+    char shown[SHOWN];
+    for (unsigned number = 1; number <= SAME_NAME_MAX; number++) {
+        enum kw_status status = make_name(name, number, "", target, err);
+        if (!status)
+            status = make_name(name, number, KW_REPORT_END, report, err);
+        if (status)
+            return status;
+        if (is_there(to, report))
+            continue;
+        if (kw_rename_new(outbox->inbox, name, to, target) == 0)
+            return KW_OK;
+        if (errno != EEXIST)
+            break;
+    }
+    return kw_fail_errno(err, KW_WRITE, errno, "the drop %s can't be moved",
+                         shown_path(name, shown));
+}
+
+/* Nothing of the drop is copied or replaced. Whoever brings drops may have put another one in its
+ * place, which is another one's turn. */
+static enum kw_status move(const struct outbox *outbox, const char *name, int dirfd, int to,
+                           char report[NAME_MAX + 1], struct kw_error *err)
 {
     char target[NAME_MAX + 1];
     char shown[SHOWN];
-    unsigned number = 1;
-    for (; number <= SAME_NAME_MAX; number++) {
-        enum kw_status status = make_name(name, number, "", target, err);
-        if (status)
-            return status;
-        if (renameat2(outbox->inbox, name, to, target, RENAME_NOREPLACE) == 0)
-            break;
-        if (errno != EEXIST || number == SAME_NAME_MAX)
-            return kw_fail_errno(err, KW_WRITE, errno, "the drop %s can't be moved",
-                                 shown_path(name, shown));
+    enum kw_status status = move_to_free_name(outbox, name, to, target, report, err);
+    if (status)
+        return status;
+    if (!is_same(dirfd, to, target)) {
+        (void)kw_rename_new(to, target, outbox->inbox, name);
+        return kw_fail(err, KW_READ, "another drop took the place of %s while it was decrypted",
+                       shown_path(name, shown));
     }
     if (fsync(to) != 0 || fsync(outbox->inbox) != 0)
         return kw_fail_errno(err, KW_WRITE, errno, "that the drop %s was moved may not last",
                              shown_path(name, shown));
-    *ret_number = number;
     return KW_OK;
 }
 
 /* The drop first: its report has the name that the drop got. */
-static enum kw_status move_both(const struct outbox *outbox, const char *name,
+static enum kw_status move_both(const struct outbox *outbox, const char *name, int dirfd,
                                 const char *temporary, int to, struct kw_error *err)
 {
     char report[NAME_MAX + 1];
-    unsigned number = 1;
-    bool leave = outbox->options->leave;
-    enum kw_status status = leave ? KW_OK : move(outbox, name, to, &number, err);
-    if (!status)
-        status = make_name(name, number, REPORT_END, report, err);
-    if (!status && renameat2(to, temporary, to, report, leave ? RENAME_NOREPLACE : 0) != 0)
+    enum kw_status status = outbox->options->leave ? make_name(name, 0, KW_REPORT_END, report, err)
+                                                   : move(outbox, name, dirfd, to, report, err);
+    if (!status && kw_rename_new(to, temporary, to, report) != 0)
         status = fail_report(errno, err);
     if (!status && fsync(to) != 0)
         status = fail_report(errno, err);
     return status;
 }
 
-enum kw_status outbox_put_away(const struct outbox *outbox, const char *name,
+enum kw_status outbox_put_away(const struct outbox *outbox, const char *name, int dirfd,
                                const struct kw_run *run, const struct kw_error *outcome,
                                struct kw_error *err)
 {
     char temporary[NAME_MAX + 2] = ".";
     int to = outbox->options->leave ? outbox->out : outcome ? outbox->quarantine : outbox->done;
-    enum kw_status status = make_name(name, 0, REPORT_END, temporary + 1, err);
+    enum kw_status status = make_name(name, 0, KW_REPORT_END, temporary + 1, err);
     if (!status)
         status = write_report(to, temporary, run, outcome, err);
     if (!status)
-        status = move_both(outbox, name, temporary, to, err);
+        status = move_both(outbox, name, dirfd, temporary, to, err);
     if (status)
         (void)unlinkat(to, temporary, 0);
     return status;

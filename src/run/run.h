@@ -58,6 +58,7 @@ enum kw_watch_what {
     KW_WATCH_DONE,        /* it was decrypted, and put away */
     KW_WATCH_QUARANTINED, /* it was put away because of `failure` */
     KW_WATCH_WAITING,     /* it, or all where `name` is NULL, will be tried again after `failure` */
+    KW_WATCH_WARNED,      /* of something that no run tells */
 };
 /* What it points to is gone after the call; each may be NULL. */
 struct kw_watch_event {
@@ -65,6 +66,7 @@ struct kw_watch_event {
     const char *name;
     const struct kw_run *run;
     const struct kw_error *failure;
+    const struct kw_strings *warnings;
 };
 struct kw_watch_options {
     const char *inbox;

@@ -136,7 +136,10 @@ static enum kw_status write_file(struct worker *worker, const struct run_file *f
 static bool go_on(void *context)
 {
     struct work *work = ((struct worker *)context)->work;
-    return report_progress(work, 0, 0) && !atomic_load(&work->stop);
+    struct kw_error error;
+    return report_progress(work, 0, 0) &&
+           check_recorded(work, kw_run_record_due(work->run, &error), &error) &&
+           !atomic_load(&work->stop);
 }
 
 static enum kw_status run_flow(struct worker *worker, struct run_file *file, int fd,

@@ -323,6 +323,109 @@ files_of() { find "$1" -type f -printf '%P\n' | sort; }
     keyward audit verify --quiet
 }
 
+# interrupt NAME: a drop that a watch was killed in when a.json was done.
+interrupt() {
+    deliver "$1"
+    chmod 000 "inbox/$1/sub/c.json" "inbox/$1/b.json"
+    expect 8 as_user "$KW_PROGRAM" watch inbox --out out --marker _SUCCESS --once \
+        --token "$KW_TEST_TOKEN"
+    chmod 644 "inbox/$1/sub/c.json" "inbox/$1/b.json"
+    [ -e "out/.$1.partial/a.json" ] && [ -e "out/.$1.partial/.keyward-journal" ]
+}
+
+@test "files that the journal does not list, as after a power cut, are done again" {
+    interrupt one
+    sed -i 1q out/.one.partial/.keyward-journal
+    once 0
+    done_with one
+}
+
+@test "what is left of an earlier drop of the name, or of other options, is not in the way" {
+    interrupt one
+    rm -r inbox/one
+    keyward seal "$E2E/src" --out inbox/one --token "$KW_TEST_TOKEN" --key e2e
+    touch inbox/one/_SUCCESS
+    once 0
+    done_with one
+    [ -e out/.one.*.partial/a.json ]
+    interrupt two
+    once 0 --digest none
+    done_with two
+}
+
+@test "an empty folder in the output is not in the way" {
+    deliver one
+    mkdir -p out/one
+    once 0
+    done_with one
+}
+
+@test "no report is replaced, and none is taken for a drop's mark that isn't" {
+    deliver one
+    once 0
+    rm -r inbox/.done/one out/one
+    cp inbox/.done/one.report.json kept.json
+    deliver one
+    once 0
+    cmp kept.json inbox/.done/one.report.json
+    [ -d inbox/.done/one.2 ] && [ -e inbox/.done/one.2.report.json ]
+    deliver two.report.json
+    deliver two
+    once 0 --leave
+    says 'two.report.json is left alone'
+    diff -r "$E2E/src" out/two
+    [ -f out/two.report.json ]
+}
+
+@test "a file that is filled in place is not at rest" {
+    deliver one
+    start --settle 1
+    for ((i = 0; i < 5; i++)); do
+        sleep 0.5
+        dd if="$E2E/drop/b.json" of=inbox/one/b.json conv=notrunc status=none
+        [ -e inbox/one ]
+    done
+    until_true test -d inbox/.done/one
+    stop 130
+}
+
+@test "folders that whoever brings drops has made are not trusted" {
+    mkdir inbox/.done
+    chown 65534 inbox/.done
+    once 8
+    says 'belongs to another user'
+    rmdir inbox/.done
+    mkdir elsewhere
+    ln -s ../elsewhere inbox/.done
+    once 8
+    [ -z "$(ls -A elsewhere)" ]
+}
+
+@test "without the process that starts commands the watch ends, and drops stay" {
+    deliver one
+    # shellcheck disable=SC2016
+    start --marker _SUCCESS --exec 'echo $PPID >pid.part && mv pid.part pid; cat >/dev/null; sleep 1000'
+    until_true test -s pid
+    kill -KILL "$(cat pid)"
+    local code=0
+    timeout 20 tail --pid="$watcher" -f /dev/null
+    wait "$watcher" || code=$?
+    watcher=
+    [ "$code" -eq 1 ]
+    [ -d inbox/one ]
+    pkill -KILL -f 'sleep 1000' || true
+}
+
+@test "what is on the trail after the last drop is signed too" {
+    deliver one
+    deliver two
+    rm -r inbox/two/metadata/MoreMetadata/EncryptedDatasets/*
+    echo '{' >inbox/two/metadata/MoreMetadata/EncryptedDatasets/encryptionKeyDetails.json
+    keyward audit sign --token "$KW_TEST_TOKEN" >/dev/null
+    once 4
+    keyward audit verify | grep -q -E '([0-9]+) records, \1 of them signed'
+}
+
 @test "a token that is away is waited for" {
     tokens=$(sed -n 's/^directories.tokendir *= *//p' "$SOFTHSM2_CONF")
     mv "$tokens" "$tokens.away"
@@ -402,7 +505,7 @@ files_of() { find "$1" -type f -printf '%P\n' | sort; }
     ln -s "$E2E/drop" inbox/link
     deliver "$(printf 'x%.0s' {1..201})"
     once_at_rest 0
-    says 'its name has more than 200 bytes'
+    says 'a name that is too long'
     [ -z "$(find out -mindepth 1)" ]
     [ -L inbox/link ]
 }

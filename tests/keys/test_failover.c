@@ -577,6 +577,37 @@ static void a_disabled_key_is_used_on_neither(void **state)
     kw_keyring_free(keyring);
 }
 
+/* What a token told goes on to count when its keys are to be read anew and it is away by then. */
+static void what_was_known_survives_a_refresh(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    struct kw_error err = {.status = KW_OK};
+    const struct kw_token_key *used = NULL;
+    struct kw_keyring *keyring = open_keyring(&defaults);
+    const struct kw_token_key *key = found(keyring, NAME);
+    assert_int_equal(kw_keyring_step(keyring, key, KW_STEP_DISABLE, &err), KW_OK);
+    kw_keyring_refresh(keyring);
+    key = found(keyring, NAME);
+    assert_int_equal(try_unwrap(keyring, key, &used, &err), KW_KEY_UNUSABLE);
+    kw_keyring_refresh(keyring);
+    atomic_store(&fault->down, CKR_DEVICE_REMOVED);
+    enum kw_status status = kw_keyring_find_to_unwrap(keyring, NAME, NULL, &key, &err);
+    if (!status)
+        status = try_unwrap(keyring, key, &used, &err);
+    assert_int_equal(status, KW_KEY_UNUSABLE);
+    atomic_store(&fault->down, CKR_OK);
+    kw_keyring_free(keyring);
+    /* And what is true again is read again. */
+    keyring = open_keyring(&defaults);
+    key = found(keyring, NAME);
+    assert_int_equal(kw_keyring_step(keyring, key, KW_STEP_ENABLE, &err), KW_OK);
+    kw_keyring_refresh(keyring);
+    key = found(keyring, NAME);
+    assert_false(on_spare(keyring, key));
+    kw_keyring_free(keyring);
+}
+
 static void what_changes_keys_goes_to_no_other_token(void **state)
 {
     (void)state;
@@ -750,6 +781,7 @@ int main(void)
         cmocka_unit_test(both_tokens_away),
         cmocka_unit_test(the_second_one_fails_too_and_the_first_is_back),
         cmocka_unit_test(a_disabled_key_is_used_on_neither),
+        cmocka_unit_test(what_was_known_survives_a_refresh),
         cmocka_unit_test(what_changes_keys_goes_to_no_other_token),
         cmocka_unit_test(a_flapping_token_is_waited_for_ever_longer),
         cmocka_unit_test(a_hang_is_a_failure_and_its_end_a_return),
