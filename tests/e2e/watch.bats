@@ -347,7 +347,7 @@ interrupt() {
     touch inbox/one/_SUCCESS
     once 0
     done_with one
-    [ -e out/.one.*.partial/a.json ]
+    [ -n "$(find out -path '*/.one.*.partial/a.json')" ]
     interrupt two
     once 0 --digest none
     done_with two
