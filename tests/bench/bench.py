@@ -1,308 +1,188 @@
 #!/usr/bin/env python3
-"""Times keyward beside the programs that people would use instead, in one interleaved run.
+"""Times Keyward beside the programs that people would use instead, and beside the limit.
 
-    tests/bench/bench.py --keyward build/release/keyward [--rounds 5] [--scale 1.0] [--dir DIR]
+    tests/bench/run [--rounds 5] [--scale 1.0] [--dir DIR]... [--only PREFIX] [--growth] [--write]
 
-Whole-process wall time. Every round runs each command once, in turn, into a fresh output folder,
-after as much memory was touched as the commands will need. Prints a Markdown table of medians with
-the smallest and the largest time, and the ratio of medians to each peer. A figure is no test: the
-exit code says only whether every command worked and gave the right bytes.
+Whole-process wall time. Every round runs each command of a row once, in turn, into a fresh output
+folder, after as much memory was touched as the commands need. Rows are in rows_*.py. Prints
+Markdown: medians, the smallest and the largest time, and the goals. A figure is no test: the exit
+code says only whether every command worked and gave the right bytes.
 """
 import argparse
-import base64
-import hashlib
+import dataclasses
 import json
 import os
 import pathlib
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import zlib
 
-GIB = 1 << 30
+sys.dont_write_bytecode = True  # the checkout stays as it is
+import drops  # noqa: E402
+import growth  # noqa: E402
+import rows_files  # noqa: E402
+import rows_token  # noqa: E402
+import table  # noqa: E402
+from lab import Lab  # noqa: E402
+from measure import Row, Stopwatch, fail, filesystem  # noqa: E402
 
-
-def run(command, **more):
-    return subprocess.run(command, check=True, **more)
-
-
-def find_module():
-    for path in ("/usr/lib/softhsm/libsofthsm2.so",
-                 "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-                 "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"):
-        if os.path.exists(path):
-            return path
-    sys.exit("bench: SoftHSM2 is not installed")
-
-
-class Token:
-    """A SoftHSM2 token with one RSA-2048 key."""
-
-    def __init__(self, folder):
-        (folder / "tokens").mkdir()
-        (folder / "softhsm2.conf").write_text(
-            f"directories.tokendir={folder}/tokens\nobjectstore.backend=file\nlog.level=ERROR\n")
-        os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
-        os.environ["XDG_STATE_HOME"] = str(folder / "state")  # the audit trail
-        pin = folder / "pin"
-        pin.write_text("1234")
-        pin.chmod(0o600)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        run(["softhsm2-util", "--init-token", "--free", "--label", "bench", "--pin", "1234",
-             "--so-pin", "5678"], **quiet)
-        self.private = folder / "key.pem"
-        self.public = folder / "public.pem"
-        run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out",
-             self.private], **quiet)
-        run(["openssl", "pkey", "-in", self.private, "-pubout", "-out", self.public], **quiet)
-        run(["softhsm2-util", "--import", self.private, "--token", "bench", "--label", "bench",
-             "--id", "cafe", "--pin", "1234"], **quiet)
-        self.uri = f"pkcs11:token=bench?module-path={find_module()}&pin-source=file:{pin}"
+HERE = pathlib.Path(__file__).resolve().parent
+ELSEWHERE = ("unwrap", "once")  # the groups for each kind of token
+NOT_HERE = 77  # the exit code of tests/tokens/with-* where a token can't be had
+TOKENS = "/dev/shm"  # SoftHSM2 syncs each object that it makes: too slow for 5,000 on a disk
+DEFAULT_DIRS = (TOKENS, "/var/tmp")  # tmpfs, and mostly a disk
 
 
-class Drop:
-    """A drop made with the openssl command line."""
-
-    def __init__(self, folder, token):
-        self.folder = folder
-        self.key = os.urandom(32)
-        self.iv = os.urandom(16)
-        metadata = folder / "metadata/MoreMetadata/EncryptedDatasets"
-        metadata.mkdir(parents=True)
-        wrapped = run(["openssl", "pkeyutl", "-encrypt", "-pubin", "-inkey", token.public,
-                       "-pkeyopt", "rsa_padding_mode:oaep"], input=self.key,
-                      stdout=subprocess.PIPE).stdout
-        (metadata / "encryptionKeyDetails.json").write_text(json.dumps({
-            "DecryptionKeyDetails": {
-                "PublicKeyVersion": "cafe",
-                "DecryptionKeyValue": base64.b64encode(wrapped).decode(),
-                "DecryptionKeyIV": base64.b64encode(self.iv).decode()}}))
-
-    def add(self, source, name):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        run(self.openssl("-e", source, path))
-        return path
-
-    def openssl(self, direction, source, target):
-        """An openssl enc command; no target is standard output."""
-        command = ["openssl", "enc", direction, "-aes-256-cbc", "-K", self.key.hex(), "-iv",
-                   self.iv.hex(), "-in", str(source)]
-        return command + (["-out", str(target)] if target else [])
+def asked_for(args, group):
+    return group.startswith(args.only) or args.only.startswith(group)
 
 
-def json_lines(size):
-    """Invented records that gzip makes a third of, as it does of exports."""
-    pool = hashlib.shake_256(b"keyward bench").digest(size // 4 + 128)
-    out = bytearray()
-    i = 0
-    while len(out) < size:
-        noise = pool[i * 80:i * 80 + 80]
-        out += json.dumps({
-            "id": noise[:16].hex(), "createdDateTime": f"2026-10-{i % 28 + 1:02}T06:00:00Z",
-            "subject": "Weekly report " + str(i), "isRead": i % 3 == 0, "importance": "normal",
-            "from": {"name": "Person " + str(i % 977), "address": f"p{i % 977}@example.org"},
-            "body": {"contentType": "text", "content": base64.b64encode(noise[16:]).decode()},
-        }).encode() + b"\n"
-        i += 1
-    return bytes(out[:size])
+def temporary(folder):
+    return tempfile.TemporaryDirectory(prefix="keyward-bench-", dir=folder,
+                                       ignore_cleanup_errors=True)
 
 
-def touch_memory(size):
-    """Idle memory of a virtual machine goes back to its host; fetch it before the clock starts."""
-    block = bytearray(size)
-    block[::4096] = b"x" * len(block[::4096])
+class Place:
+    """A scratch folder in one of the folders to measure, and what is needed there."""
+
+    def __init__(self, args, folder):
+        self.args = args
+        self.type = filesystem(folder)
+        self.folders = [temporary(folder), temporary(TOKENS)]  # removed whatever happens
+        self.scratch, self.tokens = (pathlib.Path(made.name) for made in self.folders)
+        os.environ["XDG_STATE_HOME"] = str(self.scratch / "state")  # the audit trail
+        self.watch = Stopwatch(args.peers / "bench_timer", self.scratch)
+        given = os.environ.get("KW_TEST_TOKEN_KIND")
+        if given:
+            token = drops.given_token(self.tokens, args.peers)
+        else:
+            token = drops.softhsm_token(self.tokens / "token", args.peers, 1)
+            os.environ.update(token.environment)
+        self.lab = Lab(args.keyward, args.peers, self.scratch, self.tokens, self.type == "tmpfs",
+                       args.scale, token, given or "SoftHSM2")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        for folder in self.folders:
+            folder.cleanup()
+
+    def run(self, name, make_rows):
+        """Measures the rows of a group, which has a folder of its own, and returns them."""
+        lab = dataclasses.replace(self.lab, scratch=self.scratch / name)
+        lab.scratch.mkdir()
+        measured = []
+        for row in make_rows(lab):
+            if row.key.startswith(self.args.only) or self.args.growth:
+                print(f"bench: {self.type}: {row.title}", file=sys.stderr)
+                self.watch.run(row, self.args.rounds)
+                measured.append(row)
+        self.watch.empty(lab.scratch)
+        return measured
+
+    def run_groups(self, groups):
+        rows = []
+        for name, make_rows in groups.items():
+            if asked_for(self.args, name):
+                rows += self.run(name, make_rows)
+        return rows
+
+    def module_kib(self):
+        """The peak memory of a process that does nothing but use the module."""
+        row = Row("module", "", [rows_token.once_command(self.lab)])
+        self.watch.run(row, 1)
+        return row.commands[0].peak_kib
 
 
-# A small process that runs the command and prints seconds, exit code and peak memory: started from
-# here, a command would inherit the peak of this large one.
-TIMER = """
-import os, subprocess, sys, time
-start = time.perf_counter()
-child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-_, status, usage = os.wait4(child.pid, 0)
-seconds = time.perf_counter() - start
-child.returncode = os.waitstatus_to_exitcode(status)
-print(seconds, child.returncode, usage.ru_maxrss)
-"""
+def opencryptoki_rows(args, folder):
+    """The rows of the token under opencryptoki, which lives in namespaces of its own."""
+    if not any(asked_for(args, name) for name in ELSEWHERE):
+        return [], ""
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".json") as results:
+        command = [HERE.parent / "tokens/with-opencryptoki", sys.executable, __file__, "--keyward",
+                   args.keyward, "--peers", args.peers, "--rounds", args.rounds, "--scale",
+                   args.scale, "--only", args.only, "--dir", folder, "--results", results.name]
+        code = subprocess.run([str(word) for word in command], stdout=sys.stderr).returncode
+        if code == NOT_HERE:
+            return [], "opencryptoki's soft token, which needs root"
+        if code != 0:
+            fail("the rows of opencryptoki's token failed")
+        return [Row.from_data(row) for row in json.load(results)], ""
 
 
-def time_command(command):
-    done = run([sys.executable, "-c", TIMER, *command], stdout=subprocess.PIPE, text=True)
-    seconds, code, kib = done.stdout.split()
-    if int(code) != 0:
-        sys.exit(f"bench: exit code {code} of {' '.join(command)}")
-    return float(seconds), int(kib)
+def measure_rows(args):
+    lines = list(table.machine(args.rounds, args.scale))
+    everything, module_kib = [], 0
+    for folder in args.dirs:
+        with Place(args, folder) as place:
+            rows = place.run_groups(rows_files.GROUPS)
+            module_kib = max(module_kib, place.module_kib())
+            if rows:
+                lines += ["", f"On {place.type}:", "", *table.show_rows(rows)]
+            everything += rows
+    folder = args.token_dir
+    with Place(args, folder) as place:
+        rows = place.run_groups(rows_token.GROUPS)
+    others, left_out = opencryptoki_rows(args, folder)
+    rows += others
+    if rows:
+        lines += ["", f"The token, audit trail on {place.type}:", "", *table.show_rows(rows)]
+    if left_out:
+        lines += ["", f"Left out: {left_out}."]
+    return lines + ["", *table.show_memory(everything + rows, module_kib)]
 
 
-class Row:
-    """One piece of work, done by keyward and by its peers. Commands are lists, pipes or callables
-    that take the fresh output folder."""
-
-    def __init__(self, title, commands, check):
-        self.title = title
-        self.commands = commands
-        self.check = check
-        self.times = {name: [] for name, _ in commands}
-        self.peak_kib = {name: 0 for name, _ in commands}
-
-    def round(self, scratch):
-        for name, make in self.commands:
-            out = pathlib.Path(tempfile.mkdtemp(dir=scratch))
-            command = make(out)
-            if isinstance(command, str):
-                command = ["/bin/bash", "-c", command]
-            seconds, kib = time_command([str(word) for word in command])
-            self.times[name].append(seconds)
-            # Of a pipe, this is the shell and the largest program in it.
-            self.peak_kib[name] = max(self.peak_kib[name], kib)
-            if name.startswith("keyward"):
-                self.check(out)
-            shutil.rmtree(out)
+def measure_growth(args):
+    lines = list(table.machine(args.rounds, args.scale))
+    for folder in args.dirs:
+        with Place(args, folder) as place:
+            for series in growth.all_series():
+                if not series.key.startswith(args.only):
+                    continue
+                if series.anywhere and folder != args.token_dir:
+                    continue
+                growth.measure(series, place.lab, args.scale, place.run)
+                lines += ["", f"On {place.type}:", "", *growth.show(series)]
+    return lines
 
 
-def digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(
-            hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
-
-
-def quote(command):
-    return " ".join("'" + str(word) + "'" for word in command)
-
-
-def single_row(title, options, drop, path, plain, expected, peers, keyward, token):
-    """keyward decrypt of a drop with one file, beside `peers`."""
-    def ours(out):
-        return [keyward, "decrypt", str(drop.folder), "--out", str(out / "o"), "--token",
-                token.uri, "--quiet", "--force"] + options
-
-    def check(out):
-        if digest(out / "o" / path.name) != expected:
-            sys.exit(f"bench: wrong plaintext in {title}")
-    del plain
-    return Row(title, [("keyward", ours)] + peers, check)
-
-
-def make_rows(args, scratch, token):
-    keyward = os.path.abspath(args.keyward)
-    rows = []
-
-    plain = scratch / "plain"
-    size = int(GIB * args.scale)
-    block = json_lines(8 << 20)
-    with open(plain, "wb") as file:
-        left = size
-        while left > 0:
-            file.write(block[:left])
-            left -= len(block)
-    (scratch / "drop-plain").mkdir()
-    drop = Drop(scratch / "drop-plain", token)
-    path = drop.add(plain, "part-00000.json")
-    expected = digest(plain)
-    peers = [("openssl enc -d", lambda out: drop.openssl("-d", path, out / "o")),
-             ("cp", lambda out: ["cp", str(path), str(out / "o")])]
-    mib = size >> 20
-    rows.append(single_row(f"1 file of {mib} MiB, not compressed, --digest none",
-                           ["--digest", "none"], drop, path, plain, expected, peers, keyward,
-                           token))
-    rows.append(single_row(f"1 file of {mib} MiB, not compressed, SHA-256", [], drop, path, plain,
-                           expected, peers, keyward, token))
-
-    text = scratch / "text"
-    with open(text, "wb") as file:
-        left = int(1.08e9 * args.scale)
-        part = json_lines(32 << 20)
-        while left > 0:
-            file.write(part[:left])
-            left -= len(part)
-    packed = scratch / "text.gz"
-    squeeze = zlib.compressobj(6, zlib.DEFLATED, 31)
-    with open(text, "rb") as source, open(packed, "wb") as target:
-        for piece in iter(lambda: source.read(1 << 20), b""):
-            target.write(squeeze.compress(piece))
-        target.write(squeeze.flush())
-    (scratch / "drop-gz").mkdir()
-    gz_drop = Drop(scratch / "drop-gz", token)
-    gz_path = gz_drop.add(packed, "part-00000.json")
-    enc = quote(gz_drop.openssl("-d", gz_path, None))
-    gz_peers = [
-        ("openssl enc -d | gunzip", lambda out: f"{enc} | gunzip > {out}/o"),
-        ("openssl enc -d | pigz -d", lambda out: f"{enc} | pigz -d > {out}/o"),
-        ("openssl enc -d | igzip -d", lambda out: f"{enc} | igzip -d > {out}/o"),
-        ("igzip -dc of the bare .gz", lambda out: f"igzip -dc {packed} > /dev/null"),
-    ]
-    title = f"1 .gz of {packed.stat().st_size >> 20} MiB ({text.stat().st_size >> 20} MiB out)"
-    rows.append(single_row(f"{title}, SHA-256", [], gz_drop, gz_path, text, digest(text), gz_peers,
-                           keyward, token))
-    rows.append(Row(f"{title}, cat to a pipe", [
-        ("keyward cat | cat", lambda out: quote([keyward, "cat", gz_drop.folder, gz_path.name,
-                                                 "--token", token.uri]) + " | cat > /dev/null"),
-        ("igzip -dc | cat", lambda out: f"igzip -dc {packed} | cat > /dev/null"),
-    ], lambda out: None))
-
-    count = max(10, int(10000 * args.scale))
-    small = scratch / "small"
-    small.mkdir()
-    (small / "f").write_bytes(json_lines(65536 - 16))
-    (scratch / "drop-small").mkdir()
-    small_drop = Drop(scratch / "drop-small", token)
-    first = small_drop.add(small / "f", "part-00000.json")
-    for i in range(1, count):
-        shutil.copyfile(first, small_drop.folder / f"part-{i:05}.json")
-    small_digest = digest(small / "f")
-
-    def check_small(out):
-        if len(list((out / "o").iterdir())) != count:
-            sys.exit("bench: files are missing")
-        if digest(out / "o" / "part-00000.json") != small_digest:
-            sys.exit("bench: wrong plaintext")
-    for options, word in ((["--digest", "none"], "--digest none"), ([], "SHA-256")):
-        rows.append(Row(f"{count} files of 64 KiB, {word}", [
-            ("keyward", lambda out, options=options: [
-                keyward, "decrypt", str(small_drop.folder), "--out", str(out / "o"), "--token",
-                token.uri, "--quiet"] + options),
-            ("cp -r", lambda out: ["cp", "-r", str(small_drop.folder), str(out / "o")]),
-        ], check_small))
-    return rows
-
-
-def show(rows):
-    print("| work | command | median s | min-max | peak MiB | keyward's median / this |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        ours = statistics.median(next(iter(row.times.values())))
-        for i, (name, times) in enumerate(row.times.items()):
-            median = statistics.median(times)
-            ratio = "" if i == 0 else f"{ours / median:.2f}"
-            print(f"| {row.title if i == 0 else ''} | `{name}` | {median:.3f} | "
-                  f"{min(times):.3f}-{max(times):.3f} | {row.peak_kib[name] / 1024:.0f} | {ratio} |")
+def parse():
+    parser = argparse.ArgumentParser(description="Times Keyward beside its peers.")
+    parser.add_argument("--keyward", required=True, type=pathlib.Path)
+    parser.add_argument("--peers", required=True, type=pathlib.Path,
+                        help="the folder with the programs of tests/bench/peers")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="of sizes and counts")
+    parser.add_argument("--dir", action="append", dest="dirs",
+                        help="a folder on a filesystem to measure; may be repeated")
+    parser.add_argument("--only", default="", help="rows, or series, whose key begins so")
+    parser.add_argument("--growth", action="store_true", help="measure how cost grows instead")
+    parser.add_argument("--write", action="store_true", help="to docs/performance.md too")
+    parser.add_argument("--results", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.keyward, args.peers = args.keyward.resolve(), args.peers.resolve()
+    args.dirs = args.dirs or DEFAULT_DIRS
+    # Records on a disk cost what they cost; on tmpfs nearly nothing.
+    args.token_dir = next((folder for folder in args.dirs if filesystem(folder) != "tmpfs"),
+                          args.dirs[0])
+    if args.write and (args.only or args.scale != 1.0):
+        parser.error("--write is for a whole run")
+    return args
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--keyward", required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--dir", default="/dev/shm", help="a folder on the filesystem to measure")
-    args = parser.parse_args()
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix="keyward-bench-", dir=args.dir))
-    try:
-        (scratch / "token").mkdir()
-        rows = make_rows(args, scratch, Token(scratch / "token"))
-        for row in rows:
-            for _ in range(args.rounds):
-                touch_memory(int(3 * GIB * min(args.scale, 1.0)) + (64 << 20))
-                row.round(scratch)
-        model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo")
-                      if line.startswith("model name")), "unknown processor")
-        print(f"{model}, {os.cpu_count()} processors, kernel {os.uname().release}, "
-              f"{args.rounds} rounds on {args.dir}\n")
-        show(rows)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    args = parse()
+    if args.results:
+        with Place(args, args.dirs[0]) as place:
+            groups = {name: rows_token.GROUPS[name] for name in ELSEWHERE}
+            rows = place.run_groups(groups)
+        pathlib.Path(args.results).write_text(json.dumps([row.as_data() for row in rows]))
+        return
+    lines = measure_growth(args) if args.growth else measure_rows(args)
+    print("\n".join(lines))
+    if args.write:
+        table.write("growth" if args.growth else "rows", lines)
 
 
 if __name__ == "__main__":
