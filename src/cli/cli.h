@@ -161,6 +161,9 @@ bool print_completion(const char *shell, const struct subcommand *commands, size
         "quiet", 'q', OPTION_SET, NULL, FIELD(quiet), 1, "print errors only"                       \
     }
 
+/* What they say of a run, without its callbacks. */
+struct kw_decrypt_options decrypt_options_of(const struct arguments *arguments);
+
 /* ---- subcommands, one file each ---- */
 
 int run_decrypt(const struct arguments *arguments, char **argv);

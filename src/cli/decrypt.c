@@ -39,7 +39,7 @@ static int on_progress(void *context, const struct kw_progress *progress)
     return stop_requested();
 }
 
-static struct kw_decrypt_options make_options(const struct arguments *arguments, struct view *view)
+struct kw_decrypt_options decrypt_options_of(const struct arguments *arguments)
 {
     return (struct kw_decrypt_options){
         .key = arguments->key,
@@ -57,10 +57,16 @@ static struct kw_decrypt_options make_options(const struct arguments *arguments,
         .resume = arguments->resume,
         .on_error_stop = arguments->on_error && strcmp(arguments->on_error, "stop") == 0,
         .max_failures = (uint64_t)arguments->max_failures,
-        .on_file = on_file,
-        .on_progress = on_progress,
-        .context = view,
     };
+}
+
+static struct kw_decrypt_options make_options(const struct arguments *arguments, struct view *view)
+{
+    struct kw_decrypt_options options = decrypt_options_of(arguments);
+    options.on_file = on_file;
+    options.on_progress = on_progress;
+    options.context = view;
+    return options;
 }
 
 static void print_totals(const struct kw_totals *totals, const struct arguments *arguments)

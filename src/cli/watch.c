@@ -118,7 +118,8 @@ static int on_progress(void *context, const struct kw_progress *progress)
 
 static struct kw_watch_options make_options(const struct arguments *arguments, struct view *view)
 {
-    return (struct kw_watch_options){
+    struct kw_watch_options options = {
+        .decrypt = decrypt_options_of(arguments),
         .inbox = arguments->operands[0],
         .out = arguments->out,
         .done = arguments->done,
@@ -128,23 +129,13 @@ static struct kw_watch_options make_options(const struct arguments *arguments, s
         .leave = arguments->leave,
         .once = arguments->once,
         .launcher = view->launcher,
-        .decrypt = {.key = arguments->key,
-                    .unwrap_alg = arguments->unwrap_alg,
-                    .decompress = arguments->decompress,
-                    .digest = arguments->digest,
-                    .jobs = (unsigned)arguments->jobs,
-                    .with_metadata = arguments->with_metadata,
-                    .copy_unencrypted = arguments->copy_unencrypted,
-                    .include = arguments->include,
-                    .include_count = arguments->include_count,
-                    .exclude = arguments->exclude,
-                    .exclude_count = arguments->exclude_count,
-                    .on_progress = on_progress,
-                    .context = view},
         .on_event = on_event,
         .go_on = go_on,
         .context = view,
     };
+    options.decrypt.on_progress = on_progress;
+    options.decrypt.context = view;
+    return options;
 }
 
 static enum kw_status check(const struct arguments *arguments, struct kw_error *err)

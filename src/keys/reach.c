@@ -29,27 +29,6 @@ static void set_token(struct kw_keyring *keyring, struct kw_token *token)
     (void)pthread_mutex_unlock(&keyring->common->lock);
 }
 
-/* With the lock held. Takes the keys, unless there are some already. */
-static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key *keys, size_t count,
-                                struct kw_error *err)
-{
-    if (keyring->keys) {
-        free(keys);
-        return KW_OK;
-    }
-    struct key_note *notes = calloc(count + 1, sizeof(*notes));
-    if (!notes) {
-        free(keys);
-        return kw_fail_memory(err);
-    }
-    (void)pthread_mutex_lock(&keyring->common->lock);
-    keyring->notes = notes;
-    keyring->keys = keys;
-    keyring->key_count = count;
-    (void)pthread_mutex_unlock(&keyring->common->lock);
-    return KW_OK;
-}
-
 static const struct kw_token_key *find_same(const struct kw_token_key *keys, size_t count,
                                             const struct kw_rsa_public *public,
                                             const struct kw_token_key *id_of)
@@ -73,16 +52,11 @@ static void carry_over(const struct kw_keyring *keyring, const struct kw_token_k
     }
 }
 
-/* With the lock held. What was known of a key's state counts until its record is read again. Where
- * the token can't be reached, what was there before stays, and does for the next call. */
-static enum kw_status read_anew(struct kw_keyring *keyring, struct kw_error *err)
+/* With the lock held. Takes the keys over, in the place of those that were read before: what was
+ * known of a key's state counts until its record is read again. */
+static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key *keys, size_t count,
+                                struct kw_error *err)
 {
-    struct kw_token_key *keys = NULL;
-    size_t count = 0;
-    keyring->stale = false;
-    enum kw_status status = kw_token_keys(keyring->token, &keys, &count, err);
-    if (status)
-        return status;
     struct key_note *notes = calloc(count + 1, sizeof(*notes));
     if (!notes) {
         free(keys);
@@ -102,10 +76,10 @@ enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *e
 {
     struct kw_token_key *keys = NULL;
     size_t count = 0;
-    if (keyring->keys && keyring->stale)
-        return read_anew(keyring, err);
-    if (keyring->keys)
+    if (keyring->keys && !keyring->stale)
         return KW_OK;
+    /* Where they can't be read anew, what was there before stays, and does for the next call. */
+    keyring->stale = false;
     const struct token_choice *choice = &keyring->choice;
     if (!choice->module && choice->candidates > 1)
         return kw_fail(err, KW_CONFIG,
@@ -193,7 +167,7 @@ enum kw_status kw_keyring_reach(struct kw_keyring *keyring, bool unattended,
         return status;
     (void)pthread_mutex_lock(&keyring->lock);
     status = check_wanted(keyring, keys, count, wanted, wanted_count, err);
-    if (status)
+    if (status || keyring->keys)
         free(keys);
     else
         status = take_keys(keyring, keys, count, err);
