@@ -169,7 +169,8 @@ enum kw_status kw_keyring_pin_unattended(void *keyring, const struct kw_token_in
 enum kw_status kw_keyring_append(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                  size_t count, struct kw_error *err);
 
-/* ---- acts that are on record: witness.c. With the lock held, the token connected ---- */
+/* ---- acts that are on record: witness.c. All with the lock held, the token connected, but for
+ * unwrapping, which many threads may do at the same time: it needs no lock here ---- */
 
 struct kw_act {
     struct kw_deed deed; /* before kw_act_begin: run, drop and file, where they are known */
@@ -186,6 +187,9 @@ enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, cons
  * NULL. Returns `status`, or KW_AUDIT where the act was done and that can't be written. */
 enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
                           const struct kw_token_key *made, struct kw_error *err);
+/* The same of an act that was not begun with the lock held, and made no key. */
+enum kw_status kw_act_end_unlocked(struct kw_keyring *keyring, struct kw_act *act,
+                                   enum kw_status status, struct kw_error *err);
 
 /* Waits for what is forwarded, and puts on the trail what was dropped. */
 void kw_end_forwarding(struct kw_keyring *keyring);

@@ -131,14 +131,14 @@ struct kw_purpose {
     const char *run, *drop, *file;
 };
 /* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
- * them are answered without the token. Threads wait for each other here. Where the token fails
- * (KW_TOKEN and its family, and nothing else), the failover of its [token] unwraps with the key of
- * the same modulus and goes on to do so until the first one is back; a thread of the keyring's own
- * looks for that. Each try has records of its own on the trail, and so does each switch
- * ("token.failover", "token.return"); the keyring warns of it. KW_METADATA where wrapped_len is not
- * the modulus's, KW_KEY_UNWRAP, KW_KEY_UNUSABLE where OAEP gave something that is no AES-256 key in
- * any of its forms (after RSA1_5 that is KW_KEY_UNWRAP: a padding oracle otherwise), KW_TOKEN,
- * KW_PIN_*. */
+ * them are answered without the token. Threads that ask at the same time use a session each, also
+ * for the same one. Where the token fails (KW_TOKEN and its family, and nothing else), the
+ * failover of its [token] unwraps with the key of the same modulus and goes on to do so until the
+ * first one is back; a thread of the keyring's own looks for that. Each try has records of its own
+ * on the trail, and so does each switch ("token.failover", "token.return"); the keyring warns of
+ * it. KW_METADATA where wrapped_len is not the modulus's, KW_KEY_UNWRAP, KW_KEY_UNUSABLE where
+ * OAEP gave something that is no AES-256 key in any of its forms (after RSA1_5 that is
+ * KW_KEY_UNWRAP: a padding oracle otherwise), KW_TOKEN, KW_PIN_*. */
 enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
                                  const struct kw_unwrap_policy *policy,
                                  const struct kw_purpose *purpose, const uint8_t *wrapped,

@@ -54,12 +54,11 @@ static enum kw_status fail_unwrap(const char *not_offered, struct kw_error *err)
 /* The order of trying: what worked before in this run, then from the safest to the least safe,
  * which is the order of the enum. RSA1_5 never moves to the front: some tokens answer any
  * ciphertext with junk that only its length gives away. */
-static size_t order_algorithms(const struct kw_keyring *keyring,
-                               const struct kw_unwrap_policy *policy,
+static size_t order_algorithms(enum kw_wrap_alg last_worked, const struct kw_unwrap_policy *policy,
                                enum kw_wrap_alg order[KW_WRAP_ALG_COUNT])
 {
     size_t count = 0;
-    if (policy->automatic && keyring->last_worked == KW_RSA_OAEP_256)
+    if (policy->automatic && last_worked == KW_RSA_OAEP_256)
         order[count++] = KW_RSA_OAEP_256;
     for (int i = 0; i < KW_WRAP_ALG_COUNT; i++) {
         enum kw_wrap_alg alg = (enum kw_wrap_alg)i;
@@ -75,6 +74,15 @@ struct tried {
     unsigned long ck_rv;     /* of the last that failed: for the audit trail alone */
 };
 
+static enum kw_wrap_alg what_worked(struct kw_keyring *keyring)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_wrap_alg alg = keyring->last_worked;
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return alg;
+}
+
+/* Without the keyring's lock: a token has as many sessions as threads may use. */
 static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw_token_key *key,
                                      const struct kw_unwrap_policy *policy, const uint8_t *wrapped,
                                      size_t wrapped_len, struct tried *tried,
@@ -82,12 +90,12 @@ static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw
 {
     struct kw_error failure = {.status = KW_OK};
     enum kw_wrap_alg order[KW_WRAP_ALG_COUNT];
-    size_t count = order_algorithms(keyring, policy, order);
+    size_t count = order_algorithms(what_worked(keyring), policy, order);
     for (size_t i = 0; i < count; i++) {
         enum kw_status status = kw_token_decrypt(keyring->token, key, order[i], wrapped,
                                                  wrapped_len, ret_unwrapped, &failure);
         if (!status) {
-            tried->worked = keyring->last_worked = order[i];
+            tried->worked = order[i];
             return KW_OK;
         }
         bool token_works = status == KW_KEY_UNWRAP || status == KW_KEY_UNUSABLE;
@@ -166,12 +174,28 @@ static enum kw_status keep(struct kw_keyring *keyring, const struct kw_token_key
     enum kw_status status = copy_data_key(data_key, &copy, err);
     if (status)
         return status;
+    (void)pthread_mutex_lock(&keyring->lock);
+    keyring->last_worked = data_key->alg;
     struct kept_data_key *kept = &keyring->kept[keyring->kept_next++ % KW_KEPT_DATA_KEYS];
     kw_data_key_cleanup(&kept->data_key);
     kept->key = key;
     memcpy(kept->wrapped_sha256, sha256, KW_SHA256_SIZE);
     kept->data_key = copy;
+    (void)pthread_mutex_unlock(&keyring->lock);
     return KW_OK;
+}
+
+/* *ret_data_key has no secret where none is kept. */
+static enum kw_status take_kept(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                const struct kw_unwrap_policy *policy,
+                                const uint8_t sha256[KW_SHA256_SIZE],
+                                struct kw_data_key *ret_data_key, struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    const struct kept_data_key *kept = find_kept(keyring, key, policy, sha256);
+    enum kw_status status = kept ? copy_data_key(&kept->data_key, ret_data_key, err) : KW_OK;
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status;
 }
 
 static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -183,10 +207,12 @@ static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_to
     enum kw_status status = kw_sha256(keyring->crypto, job->wrapped, job->wrapped_len, sha256, err);
     if (status)
         return status;
-    const struct kept_data_key *kept = find_kept(keyring, key, job->policy, sha256);
-    if (kept)
-        return copy_data_key(&kept->data_key, ret_data_key, err);
     struct kw_data_key data_key = {.secret = NULL};
+    status = take_kept(keyring, key, job->policy, sha256, &data_key, err);
+    if (status || data_key.secret) {
+        *ret_data_key = data_key;
+        return status;
+    }
     status = unwrap(keyring, key, job->policy, job->wrapped, job->wrapped_len, &act->ck_rv,
                     &data_key, err);
     if (status)
@@ -200,6 +226,17 @@ static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_to
     return KW_OK;
 }
 
+static enum kw_status check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_check_use(keyring, key, err);
+    if (!status)
+        status = kw_check_twin(keyring, key, err);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status;
+}
+
 /* Intent, unwrapping, outcome. A data key whose outcome can't be written is not handed out. */
 static enum kw_status unwrap_on_record(struct kw_keyring *keyring, const struct kw_token_key *key,
                                        const struct unwrap_job *job,
@@ -211,13 +248,11 @@ static enum kw_status unwrap_on_record(struct kw_keyring *keyring, const struct 
     enum kw_status status = kw_act_begin(keyring, &act, "unwrap", key, NULL, err);
     if (status)
         return status;
-    status = kw_check_use(keyring, key, &act.failure);
-    if (!status)
-        status = kw_check_twin(keyring, key, &act.failure);
+    status = check_use(keyring, key, &act.failure);
     if (!status)
         status = unwrap_once(keyring, key, job, &act, &data_key);
     act.deed.key.alg = status ? NULL : kw_wrap_alg_name(data_key.alg);
-    status = kw_act_end(keyring, &act, status, NULL, err);
+    status = kw_act_end_unlocked(keyring, &act, status, err);
     if (status) {
         kw_data_key_cleanup(&data_key);
         return status;
@@ -238,8 +273,5 @@ enum kw_status kw_unwrap_here(struct kw_keyring *keyring, const struct kw_token_
                        "the wrapped data key has %zu bytes, but key \"%s\" has %zu bits and needs "
                        "%zu; the metadata is damaged or names the wrong key",
                        job->wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
-    (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = unwrap_on_record(keyring, key, job, ret_data_key, err);
-    (void)pthread_mutex_unlock(&keyring->lock);
-    return status;
+    return unwrap_on_record(keyring, key, job, ret_data_key, err);
 }

@@ -208,10 +208,17 @@ static bool is_due(struct kw_keyring *keyring)
  * is given. */
 static void tend(struct kw_keyring *keyring)
 {
-    if (!is_due(keyring))
-        return;
     tell_losses(keyring, trail_of(keyring));
     seal_or_warn(keyring);
+}
+
+static void tend_unlocked(struct kw_keyring *keyring)
+{
+    if (!is_due(keyring))
+        return;
+    (void)pthread_mutex_lock(&keyring->lock);
+    tend(keyring);
+    (void)pthread_mutex_unlock(&keyring->lock);
 }
 
 /* ---- one act ---- */
@@ -250,24 +257,48 @@ enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, cons
     return kw_keyring_append(keyring, &act->deed, 1, err);
 }
 
-enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
-                          const struct kw_token_key *made, struct kw_error *err)
+static enum kw_status put_outcome(struct kw_keyring *keyring, struct kw_act *act,
+                                  enum kw_status status, const struct kw_token_key *made,
+                                  struct kw_error *err)
 {
-    struct kw_error unwritten = {.status = KW_OK};
     name_key(keyring, act, made);
     act->deed.phase = KW_OUTCOME;
     act->deed.status = status;
     act->deed.ck_rv = act->ck_rv ? act->ck_rv : act->failure.ck_rv;
     act->deed.detail = status ? act->failure.message : NULL;
-    enum kw_status written = kw_keyring_append(keyring, &act->deed, 1, &unwritten);
-    if (!written && !status)
-        tend(keyring);
+    return kw_keyring_append(keyring, &act->deed, 1, err);
+}
+
+static enum kw_status conclude(const struct kw_act *act, enum kw_status status,
+                               enum kw_status written, const struct kw_error *unwritten,
+                               struct kw_error *err)
+{
     if (status && err)
         *err = act->failure;
     if (status || !written)
         return status;
     return kw_fail(err, KW_AUDIT, "%s was done, but what came of it is not on record: %.300s",
-                   act->deed.op, unwritten.message);
+                   act->deed.op, unwritten->message);
+}
+
+enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
+                          const struct kw_token_key *made, struct kw_error *err)
+{
+    struct kw_error unwritten;
+    enum kw_status written = put_outcome(keyring, act, status, made, &unwritten);
+    if (!written && !status && is_due(keyring))
+        tend(keyring);
+    return conclude(act, status, written, &unwritten, err);
+}
+
+enum kw_status kw_act_end_unlocked(struct kw_keyring *keyring, struct kw_act *act,
+                                   enum kw_status status, struct kw_error *err)
+{
+    struct kw_error unwritten;
+    enum kw_status written = put_outcome(keyring, act, status, NULL, &unwritten);
+    if (!written && !status)
+        tend_unlocked(keyring);
+    return conclude(act, status, written, &unwritten, err);
 }
 
 /* ---- for other floors, and for a keyring's end ---- */
@@ -276,11 +307,8 @@ enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_de
                                   size_t count, struct kw_error *err)
 {
     enum kw_status status = kw_keyring_append(keyring, deeds, count, err);
-    keyring = kw_failover_serving(keyring);
-    (void)pthread_mutex_lock(&keyring->lock);
     if (!status)
-        tend(keyring);
-    (void)pthread_mutex_unlock(&keyring->lock);
+        tend_unlocked(kw_failover_serving(keyring));
     return status;
 }
 
