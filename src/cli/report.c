@@ -93,8 +93,9 @@ static enum kw_status give_name(const struct arguments *arguments, const struct 
     enum kw_status status = check_within(place->folder, arguments->out, &in_output, err);
     if (status)
         return status;
-    unsigned flags = arguments->force && !in_output ? 0 : RENAME_NOREPLACE;
-    if (renameat2(dirfd, temporary, dirfd, place->name, flags) == 0)
+    bool replace = arguments->force && !in_output;
+    if ((replace ? renameat(dirfd, temporary, dirfd, place->name)
+                 : kw_rename_new(dirfd, temporary, dirfd, place->name)) == 0)
         return KW_OK;
     return kw_fail_errno(err, errno == EEXIST ? KW_EXISTS : KW_WRITE, errno,
                          "the report can't get its name %s; choose another",
