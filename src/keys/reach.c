@@ -44,11 +44,13 @@ static const struct kw_token_key *find_same(const struct kw_token_key *keys, siz
 static void carry_over(const struct kw_keyring *keyring, const struct kw_token_key *keys,
                        size_t count, struct key_note *notes)
 {
-    for (size_t i = 0; i < count; i++) {
-        const struct kw_token_key *before =
-            find_same(keyring->keys, keyring->key_count, &keys[i].public, &keys[i]);
-        if (before)
-            notes[i].known = keyring->notes[before - keyring->keys].known;
+    for (size_t i = 0; i < keyring->key_count; i++) {
+        const struct kw_token_key *key = &keyring->keys[i];
+        enum kw_key_state known = keyring->notes[i].known;
+        const struct kw_token_key *now =
+            known != KW_KEY_ENABLED ? find_same(keys, count, &key->public, key) : NULL;
+        if (now)
+            notes[now - keys].known = known;
     }
 }
 

@@ -9,8 +9,7 @@
 
 #include "launcher.h"
 
-#define WAIT_MS     100
-#define REQUEST_MAX ((size_t)16 * 1024)
+#define WAIT_MS 100
 
 static enum kw_status add_entry(struct kw_buffer *request, const char *name, const char *value,
                                 struct kw_error *err)
@@ -22,10 +21,7 @@ static enum kw_status add_entry(struct kw_buffer *request, const char *name, con
 static enum kw_status send_request(int launcher, const struct kw_buffer *request,
                                    const int fds[COMMAND_FDS], struct kw_error *err)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(COMMAND_FDS * sizeof(int))];
-    } control = {.room = {0}};
+    union command_fds control = {.room = {0}};
     struct iovec part = {.iov_base = request->data, .iov_len = request->len};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
@@ -59,7 +55,7 @@ enum kw_status kw_command_start(int launcher, const struct kw_command_for *what,
 {
     int ends[2] = {-1, -1};
     int talk[2] = {-1, -1};
-    struct kw_buffer request = KW_BUFFER_INIT(REQUEST_MAX);
+    struct kw_buffer request = KW_BUFFER_INIT(COMMAND_REQUEST_MAX);
     enum kw_status status;
     if (!(status = make_ends(ends, talk, err)) &&
         !(status = add_entry(&request, "KEYWARD_DROP", what->drop, err)) &&

@@ -182,13 +182,19 @@ enum kw_status inbox_open_drop(const struct inbox *inbox, const char *name, int 
                          kw_printable(name, strlen(name), shown, sizeof(shown)));
 }
 
-static enum kw_status look_into(const struct inbox *inbox, const char *name, int dirfd,
-                                struct view *view, struct kw_error *err)
+/* `dirfd` is the drop's folder, or -1: then it is opened, and one that can't be is looked at as one
+ * whose files can't be listed. */
+static enum kw_status look(const struct inbox *inbox, const char *name, int dirfd,
+                           struct view *view, struct kw_error *err)
 {
     struct kw_drop *drop = NULL;
     struct kw_digest *digest = NULL;
     struct kw_error failure = {.status = KW_OK};
-    view->status = kw_drop_open_folder(dirfd, name, &drop, &failure);
+    int opened = -1;
+    view->status = dirfd < 0 ? inbox_open_drop(inbox, name, &opened, &failure) : KW_OK;
+    if (!view->status)
+        view->status = kw_drop_open_folder(dirfd < 0 ? opened : dirfd, name, &drop, &failure);
+    kw_close(&opened);
     if (view->status == KW_NO_MEMORY)
         return kw_fail_memory(err);
     enum kw_status status = kw_digest_new(inbox->crypto, &digest, err);
@@ -196,26 +202,6 @@ static enum kw_status look_into(const struct inbox *inbox, const char *name, int
         status = view_of(drop, &failure, digest, view, err);
     kw_digest_free(digest);
     kw_drop_free(drop);
-    return status;
-}
-
-/* A folder that can't be opened is looked at as one whose files can't be listed. */
-static enum kw_status look(const struct inbox *inbox, const char *name, struct view *view,
-                           struct kw_error *err)
-{
-    struct kw_digest *digest = NULL;
-    struct kw_error failure;
-    int dirfd = -1;
-    if (inbox_open_drop(inbox, name, &dirfd, &failure) == KW_OK) {
-        enum kw_status status = look_into(inbox, name, dirfd, view, err);
-        kw_close(&dirfd);
-        return status;
-    }
-    view->status = failure.status;
-    enum kw_status status = kw_digest_new(inbox->crypto, &digest, err);
-    if (!status)
-        status = view_of(NULL, &failure, digest, view, err);
-    kw_digest_free(digest);
     return status;
 }
 
@@ -236,7 +222,7 @@ static enum kw_status look_whether_at_rest(struct inbox *inbox, struct inbox_dro
 {
     uint64_t now = kw_now_ms();
     struct view view;
-    enum kw_status status = look(inbox, drop->name, &view, err);
+    enum kw_status status = look(inbox, drop->name, -1, &view, err);
     if (status)
         return status;
     uint64_t cost = kw_now_ms() - now;
@@ -256,7 +242,7 @@ static enum kw_status look_for_marker(struct inbox *inbox, struct inbox_drop *dr
 {
     struct view view;
     bool has = has_marker(inbox, drop->name);
-    enum kw_status status = has ? look(inbox, drop->name, &view, err) : KW_OK;
+    enum kw_status status = has ? look(inbox, drop->name, -1, &view, err) : KW_OK;
     if (status)
         return status;
     if (has)
@@ -289,7 +275,7 @@ enum kw_status inbox_has_changed(struct inbox *inbox, const struct inbox_drop *d
                                  bool *ret_changed, struct kw_error *err)
 {
     struct view view;
-    enum kw_status status = look_into(inbox, drop->name, dirfd, &view, err);
+    enum kw_status status = look(inbox, drop->name, dirfd, &view, err);
     if (!status)
         *ret_changed = memcmp(view.sha256, drop->seen, sizeof(drop->seen)) != 0;
     return status;

@@ -20,7 +20,6 @@
 
 #define GRACE_MS     2000
 #define ENTRIES      3
-#define REQUEST_MAX  ((size_t)16 * 1024)
 #define NO_MORE_TIME UINT64_MAX
 
 /* PINs may be in the environment, so that little of it is handed on. */
@@ -139,12 +138,9 @@ static void take_fds(const struct msghdr *message, int fds[COMMAND_FDS], size_t 
 
 static void take_request(struct launcher *launcher)
 {
-    char text[REQUEST_MAX + 1];
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(COMMAND_FDS * sizeof(int))];
-    } control;
-    struct iovec part = {.iov_base = text, .iov_len = REQUEST_MAX};
+    char text[COMMAND_REQUEST_MAX + 1];
+    union command_fds control;
+    struct iovec part = {.iov_base = text, .iov_len = COMMAND_REQUEST_MAX};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,

@@ -2,11 +2,18 @@
 #ifndef KW_RUN_LAUNCHER_H
 #define KW_RUN_LAUNCHER_H
 
+#include <sys/socket.h>
+
 #include "internal.h"
 
 /* A request is a datagram of entries for the environment, each with a NUL, with these: the end of a
  * pipe that is to be the command's input, a socket to talk about it, the pipe's other end. */
-#define COMMAND_FDS 3
+#define COMMAND_FDS         3
+#define COMMAND_REQUEST_MAX ((size_t)16 * 1024)
+union command_fds {
+    struct cmsghdr align;
+    char room[CMSG_SPACE(COMMAND_FDS * sizeof(int))];
+};
 
 /* The one word about a command: that all of its input is written. The socket's end says that it is
  * to be ended. */

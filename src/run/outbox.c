@@ -61,6 +61,12 @@ static bool has_journal(int out, const char *name)
     return has;
 }
 
+/* One with files in it stays. */
+void outbox_tidy(const struct outbox *outbox, const char *name)
+{
+    (void)unlinkat(outbox->out, name, AT_REMOVEDIR);
+}
+
 enum kw_status outbox_folders(const struct outbox *outbox, const char *name, char **ret_work,
                               char **ret_final, struct kw_error *err)
 {
@@ -78,9 +84,9 @@ enum kw_status outbox_folders(const struct outbox *outbox, const char *name, cha
     bool there = is_there(outbox->out, name);
     bool whole = there && has_journal(outbox->out, name);
     /* One that is empty was a run's that had nothing to write there. */
-    if (there && !whole && unlinkat(outbox->out, name, AT_REMOVEDIR) == 0)
-        there = false;
     if (there && !whole)
+        outbox_tidy(outbox, name);
+    if (there && !whole && is_there(outbox->out, name))
         return kw_fail(err, KW_EXISTS,
                        "%s is in the output folder already; take it from there, or rename the drop",
                        shown_path(name, shown));
@@ -96,12 +102,6 @@ enum kw_status outbox_folders(const struct outbox *outbox, const char *name, cha
 }
 
 /* ---- what an earlier watch left ---- */
-
-/* One with files in it stays. */
-void outbox_tidy(const struct outbox *outbox, const char *name)
-{
-    (void)unlinkat(outbox->out, name, AT_REMOVEDIR);
-}
 
 /* Only a run that was whole has its folder's final name, and its journal goes last. */
 static void take_journal(struct outbox *outbox, int out, const char *name)

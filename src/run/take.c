@@ -45,22 +45,23 @@ static const struct {
     {KW_INTERRUPTED, STOP},
 };
 
-static enum action action_for(const struct kw_watch *watch, enum kw_status status)
+static enum action usual_action(enum kw_status status)
 {
-    if (status == KW_WRITE && watch->options->launcher >= 0)
-        return TRY_SOME;
     for (size_t i = 0; i < KW_COUNT(actions); i++)
         if (actions[i].status == status)
             return actions[i].action;
     return STOP;
 }
 
+static enum action action_for(const struct kw_watch *watch, enum kw_status status)
+{
+    bool by_command = status == KW_WRITE && watch->options->launcher >= 0;
+    return by_command ? TRY_SOME : usual_action(status);
+}
+
 bool watch_holds_after(enum kw_status status)
 {
-    for (size_t i = 0; i < KW_COUNT(actions); i++)
-        if (actions[i].status == status)
-            return actions[i].action == HOLD;
-    return false;
+    return usual_action(status) == HOLD;
 }
 
 /* ---- the drop in hand ---- */

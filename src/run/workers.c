@@ -69,14 +69,19 @@ static bool check_recorded(struct work *work, enum kw_status status, const struc
     return false;
 }
 
+static bool may_go_on(struct work *work, uint64_t bytes)
+{
+    struct kw_error error;
+    return report_progress(work, bytes, 0) &&
+           check_recorded(work, kw_run_record_due(work->run, &error), &error) &&
+           !atomic_load(&work->stop);
+}
+
 static bool tick(void *context, uint64_t bytes)
 {
     struct worker *worker = context;
-    struct kw_error error;
     worker->counted += bytes;
-    return report_progress(worker->work, bytes, 0) &&
-           check_recorded(worker->work, kw_run_record_due(worker->work->run, &error), &error) &&
-           !atomic_load(&worker->work->stop);
+    return may_go_on(worker->work, bytes);
 }
 
 /* A file that is begun again counts from its start. */
@@ -135,11 +140,7 @@ static enum kw_status write_file(struct worker *worker, const struct run_file *f
 /* While a command takes nothing no byte moves, but someone may ask to stop. Any thread. */
 static bool go_on(void *context)
 {
-    struct work *work = ((struct worker *)context)->work;
-    struct kw_error error;
-    return report_progress(work, 0, 0) &&
-           check_recorded(work, kw_run_record_due(work->run, &error), &error) &&
-           !atomic_load(&work->stop);
+    return may_go_on(((struct worker *)context)->work, 0);
 }
 
 static enum kw_status run_flow(struct worker *worker, struct run_file *file, int fd,
