@@ -113,6 +113,10 @@ struct subcommand {
     int (*run)(const struct arguments *arguments, char **argv);
 };
 
+/* In the order of the overview: commands.c. */
+extern const struct subcommand all_commands[];
+extern const size_t all_commands_count;
+
 /* Reads what follows the subcommand's name. KW_USAGE. */
 enum kw_status parse_arguments(const struct subcommand *command, int argc, char **argv,
                                struct arguments *arguments, struct kw_error *err);
@@ -166,6 +170,9 @@ struct kw_decrypt_options decrypt_options_of(const struct arguments *arguments);
 
 /* ---- subcommands, one file each ---- */
 
+int run_version(const struct arguments *arguments, char **argv);
+int run_help(const struct arguments *arguments, char **argv);
+int run_completion(const struct arguments *arguments, char **argv);
 int run_decrypt(const struct arguments *arguments, char **argv);
 int run_inspect(const struct arguments *arguments, char **argv);
 int run_cat(const struct arguments *arguments, char **argv);
