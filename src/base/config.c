@@ -3,33 +3,11 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "base/ini.h"
+#include "base/config_value.h"
 
 #define TOKENS_MAX 64
 #define KEYS_MAX   1024
 #define NAME_BYTES 127
-
-enum section { IN_NONE, IN_TOKEN, IN_KEY, IN_KEYS, IN_RUN, IN_AUDIT, IN_CRYPTO, IN_SANDBOX };
-enum type {
-    AS_TEXT,
-    AS_URI,
-    AS_PATH,
-    AS_PATHS,
-    AS_PIN_SOURCE,
-    AS_HOST_PORT,
-    AS_CHOICE,
-    AS_NUMBER,
-    AS_YES_NO
-};
-
-struct setting {
-    enum section section;
-    const char *name;
-    enum type type;
-    size_t offset;       /* in the [token], the [key], or the whole configuration */
-    const char *expects; /* for the error; of a choice also the values, with ", " between */
-    long min, max;
-};
 
 #define IN_TOKEN_AT(member) offsetof(struct kw_config_token, member)
 #define EXPECTS_URI         "a URI that starts with pkcs11: and holds no PIN (use pin-source)"
@@ -138,112 +116,6 @@ static void wipe_free(char *text)
 
 /* ---- values ---- */
 
-static bool starts_with(struct kw_slice value, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    return value.len > len && memcmp(value.data, prefix, len) == 0;
-}
-
-static bool is_pin_source(struct kw_slice value)
-{
-    static const char *const prefixes[] = {"file:", "fd:", "env:", "credential:", "/"};
-    for (size_t i = 0; i < KW_COUNT(prefixes); i++) {
-        if (starts_with(value, prefixes[i]))
-            return true;
-    }
-    return kw_slice_is(value, "prompt");
-}
-
-/* The longest name of a host, and of its parts: RFC 1035 section 2.3.4. */
-#define HOST_BYTES 253
-
-/* A name, an IPv4 address, or an IPv6 address in brackets; then a port that is not 0. */
-static bool is_host_port(struct kw_slice value)
-{
-    const char *colon = memrchr(value.data, ':', value.len);
-    if (!colon)
-        return false;
-    size_t host_len = (size_t)(colon - value.data);
-    size_t port_len = value.len - host_len - 1;
-    unsigned long port = 0;
-    for (size_t i = 1; i <= port_len && i <= 5; i++)
-        port = colon[i] >= '0' && colon[i] <= '9' ? port * 10 + (unsigned long)(colon[i] - '0')
-                                                  : UINT16_MAX + 1UL;
-    bool brackets = host_len > 2 && value.data[0] == '[' && colon[-1] == ']';
-    bool inner_colon = memchr(value.data, ':', host_len) != NULL;
-    if (!brackets && memchr(value.data, '[', host_len))
-        return false;
-    for (size_t i = 0; i < host_len; i++)
-        if (value.data[i] <= ' ' || value.data[i] >= 0x7F)
-            return false;
-    return host_len > 0 && host_len <= HOST_BYTES && brackets == inner_colon && port_len > 0 &&
-           port_len <= 5 && port > 0 && port <= UINT16_MAX;
-}
-
-static bool is_one_of(struct kw_slice value, const char *choices)
-{
-    for (;;) {
-        size_t len = strcspn(choices, ",");
-        if (value.len == len && memcmp(value.data, choices, len) == 0)
-            return true;
-        if (choices[len] == '\0')
-            return false;
-        choices += len + strlen(", ");
-    }
-}
-
-static bool parse_number(struct kw_slice value, const struct setting *setting, long *ret_number)
-{
-    long number = 0;
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.data[i] < '0' || value.data[i] > '9')
-            return false;
-        number = number * 10 + (value.data[i] - '0');
-        if (number > setting->max)
-            return false;
-    }
-    if (number < setting->min)
-        return false;
-    *ret_number = number;
-    return true;
-}
-
-static bool contains(struct kw_slice value, const char *text)
-{
-    return memmem(value.data, value.len, text, strlen(text)) != NULL;
-}
-
-static bool is_paths(struct kw_slice value)
-{
-    for (size_t i = 0; i < value.len; i++)
-        if ((i == 0 || value.data[i - 1] == ':') && value.data[i] != '/')
-            return false;
-    return value.len > 0 && value.data[value.len - 1] != ':';
-}
-
-static bool is_text_of(struct kw_slice value, const struct setting *setting)
-{
-    switch (setting->type) {
-    case AS_URI:
-        return starts_with(value, "pkcs11:") && !contains(value, "pin-value=");
-    case AS_PATH:
-        return starts_with(value, "/");
-    case AS_PATHS:
-        return is_paths(value);
-    case AS_PIN_SOURCE:
-        return is_pin_source(value);
-    case AS_HOST_PORT:
-        return is_host_port(value);
-    case AS_CHOICE:
-        return is_one_of(value, setting->expects);
-    case AS_TEXT:
-    case AS_NUMBER:
-    case AS_YES_NO:
-        break;
-    }
-    return true;
-}
-
 /* A value is never repeated in the error: it may be a PIN in the wrong place. */
 static enum kw_status fail_value(const struct reading *in, const struct setting *setting)
 {
@@ -254,7 +126,7 @@ static enum kw_status fail_value(const struct reading *in, const struct setting 
 static enum kw_status store_text(const struct reading *in, const struct setting *setting,
                                  struct kw_slice value)
 {
-    if (!is_text_of(value, setting))
+    if (!kw_setting_takes(setting, value))
         return fail_value(in, setting);
     char *copy = strndup(value.data, value.len);
     if (!copy)
@@ -270,7 +142,7 @@ static enum kw_status store_value(const struct reading *in, const struct setting
 {
     void *place = (char *)in->target + setting->offset;
     if (setting->type == AS_NUMBER)
-        return parse_number(value, setting, place) ? KW_OK : fail_value(in, setting);
+        return kw_setting_number(setting, value, place) ? KW_OK : fail_value(in, setting);
     if (setting->type != AS_YES_NO)
         return store_text(in, setting, value);
     bool yes = kw_slice_is(value, "yes");
