@@ -404,16 +404,18 @@ interrupt() {
 @test "without the process that starts commands the watch ends, and drops stay" {
     deliver one
     # shellcheck disable=SC2016
-    start --marker _SUCCESS --exec 'echo $PPID >pid.part && mv pid.part pid; cat >/dev/null; sleep 1000'
+    start --marker _SUCCESS --exec 'echo $PPID $$ >pid.part && mv pid.part pid; cat >/dev/null; exec sleep 1000'
     until_true test -s pid
-    kill -KILL "$(cat pid)"
+    local launcher command
+    read -r launcher command <pid
+    kill -KILL "$launcher"
     local code=0
     timeout 20 tail --pid="$watcher" -f /dev/null
     wait "$watcher" || code=$?
     watcher=
     [ "$code" -eq 1 ]
     [ -d inbox/one ]
-    pkill -KILL -f 'sleep 1000' || true
+    kill -KILL "$command" 2>/dev/null || true
 }
 
 @test "what is on the trail after the last drop is signed too" {
