@@ -51,7 +51,7 @@ static bool recall(struct kw_token *token, const struct kw_session *session,
     return known;
 }
 
-static void remember(struct kw_token *token, const struct kw_session *session,
+void kw_key_remember(struct kw_token *token, const struct kw_session *session,
                      const struct kw_token_key *key, CK_OBJECT_HANDLE handle)
 {
     (void)pthread_mutex_lock(&token->lock);
@@ -157,7 +157,7 @@ enum kw_status kw_key_handle(struct kw_token *token, struct kw_session *session,
     enum kw_status status = search(token, session, key, &handle, err);
     if (status)
         return status;
-    remember(token, session, key, handle);
+    kw_key_remember(token, session, key, handle);
     *ret_handle = handle;
     return KW_OK;
 }

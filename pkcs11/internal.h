@@ -305,6 +305,9 @@ enum kw_status kw_objects_find(struct kw_token *token, struct kw_session *sessio
 enum kw_status kw_key_handle(struct kw_token *token, struct kw_session *session,
                              const struct kw_token_key *key, bool check,
                              CK_OBJECT_HANDLE *ret_handle, struct kw_error *err);
+/* The key was found there; for kw_key_handle. */
+void kw_key_remember(struct kw_token *token, const struct kw_session *session,
+                     const struct kw_token_key *key, CK_OBJECT_HANDLE handle);
 /* Keys of this id are gone: should one come back, with the same modulus too, its handle is another
  * one, and the old one may be the handle of anything. */
 void kw_key_forget(struct kw_token *token, const struct kw_token_key *key);

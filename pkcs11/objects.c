@@ -189,20 +189,35 @@ static CK_RV use_public_key(struct kw_token *token, struct kw_session *session,
     return rv;
 }
 
+static enum kw_status find_keys(struct kw_token *token, struct kw_session *session,
+                                CK_OBJECT_CLASS class, const struct kw_key_filter *filter,
+                                CK_OBJECT_HANDLE **ret_handles, size_t *ret_count,
+                                struct kw_error *err)
+{
+    CK_KEY_TYPE type = CKK_RSA;
+    CK_ATTRIBUTE wanted[4] = {
+        {CKA_CLASS, &class, sizeof(class)},
+        {CKA_KEY_TYPE, &type, sizeof(type)},
+    };
+    size_t count = 2;
+    if (filter && filter->id_len > 0)
+        wanted[count++] = (CK_ATTRIBUTE){CKA_ID, (void *)filter->id, filter->id_len};
+    if (filter && filter->label_len > 0)
+        wanted[count++] = (CK_ATTRIBUTE){CKA_LABEL, (void *)filter->label, filter->label_len};
+    return kw_objects_find(token, session, wanted, count, KW_TOKEN_KEYS_MAX, ret_handles, ret_count,
+                           err);
+}
+
+/* Of thousands of public keys none but those of its id are read for the sake of one private key. */
 static enum kw_status use_public_keys(struct kw_token *token, struct kw_session *session,
                                       struct kw_token_key **sorted, size_t count,
                                       struct kw_error *err)
 {
-    CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
-    CK_KEY_TYPE type = CKK_RSA;
-    CK_ATTRIBUTE wanted[] = {
-        {CKA_CLASS, &class, sizeof(class)},
-        {CKA_KEY_TYPE, &type, sizeof(type)},
-    };
+    const struct kw_key_filter of_one = {.id = sorted[0]->id, .id_len = sorted[0]->id_len};
     CK_OBJECT_HANDLE *handles = NULL;
     size_t handle_count = 0;
-    enum kw_status status = kw_objects_find(token, session, wanted, KW_COUNT(wanted),
-                                            KW_TOKEN_KEYS_MAX, &handles, &handle_count, err);
+    enum kw_status status = find_keys(token, session, CKO_PUBLIC_KEY, count == 1 ? &of_one : NULL,
+                                      &handles, &handle_count, err);
     if (status)
         return status;
     for (size_t i = 0; i < handle_count && !status; i++) {
@@ -236,6 +251,7 @@ static enum kw_status complete_keys(struct kw_token *token, struct kw_session *s
 /* ---- all of them ---- */
 
 struct key_list {
+    const struct kw_key_filter *filter;
     struct kw_token_key *keys;
     size_t count;
 };
@@ -255,6 +271,10 @@ static enum kw_status read_keys(struct kw_token *token, struct kw_session *sessi
     }
     if (!status)
         status = complete_keys(token, session, keys, count, err);
+    /* Few keys were read because they are about to be used. */
+    for (size_t i = 0; i < count && count <= KW_FOUND_KEYS && !status; i++)
+        if (keys[i].public.modulus_len > 0)
+            kw_key_remember(token, session, &keys[i], handles[i]);
     if (status) {
         free(keys);
         return status;
@@ -267,19 +287,13 @@ static enum kw_status read_keys(struct kw_token *token, struct kw_session *sessi
 static enum kw_status list_keys(struct kw_token *token, struct kw_session *session, void *context,
                                 struct kw_error *err)
 {
-    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
-    CK_KEY_TYPE type = CKK_RSA;
-    CK_ATTRIBUTE wanted[] = {
-        {CKA_CLASS, &class, sizeof(class)},
-        {CKA_KEY_TYPE, &type, sizeof(type)},
-    };
+    struct key_list *list = context;
     CK_OBJECT_HANDLE *handles = NULL;
     size_t count = 0;
-    enum kw_status status = kw_objects_find(token, session, wanted, KW_COUNT(wanted),
-                                            KW_TOKEN_KEYS_MAX, &handles, &count, err);
+    enum kw_status status =
+        find_keys(token, session, CKO_PRIVATE_KEY, list->filter, &handles, &count, err);
     if (status)
         return status;
-    struct key_list *list = context;
     status = read_keys(token, session, handles, count, list, err);
     free(handles);
     if (!status && (status = kw_session_check_login(token, session, err))) {
@@ -289,14 +303,21 @@ static enum kw_status list_keys(struct kw_token *token, struct kw_session *sessi
     return status;
 }
 
-enum kw_status kw_token_keys(struct kw_token *token, struct kw_token_key **ret_keys,
-                             size_t *ret_count, struct kw_error *err)
+enum kw_status kw_token_keys_of(struct kw_token *token, const struct kw_key_filter *filter,
+                                struct kw_token_key **ret_keys, size_t *ret_count,
+                                struct kw_error *err)
 {
-    struct key_list list = {.keys = NULL};
+    struct key_list list = {.filter = filter};
     enum kw_status status = kw_token_with_session(token, list_keys, &list, err);
     if (status)
         return status;
     *ret_keys = list.keys;
     *ret_count = list.count;
     return KW_OK;
+}
+
+enum kw_status kw_token_keys(struct kw_token *token, struct kw_token_key **ret_keys,
+                             size_t *ret_count, struct kw_error *err)
+{
+    return kw_token_keys_of(token, NULL, ret_keys, ret_count, err);
 }

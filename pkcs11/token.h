@@ -159,6 +159,19 @@ struct kw_token_key {
 #define KW_TOKEN_KEYS_MAX 65536
 enum kw_status kw_token_keys(struct kw_token *token, struct kw_token_key **ret_keys,
                              size_t *ret_count, struct kw_error *err);
+/* Those alone that have this CKA_ID and this CKA_LABEL, byte for byte as the token keeps them; a
+ * length of 0 is for any. No other key is read, however many there are. */
+struct kw_key_filter {
+    const uint8_t *id;
+    size_t id_len;
+    const char *label;
+    size_t label_len;
+};
+enum kw_status kw_token_keys_of(struct kw_token *token, const struct kw_key_filter *filter,
+                                struct kw_token_key **ret_keys, size_t *ret_count,
+                                struct kw_error *err);
+/* What the URI says of a key; owned by the URI. */
+struct kw_key_filter kw_uri_filter(const struct kw_uri *uri);
 /* Whether the URI's object and id, where it has them, are the key's. */
 bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key);
 

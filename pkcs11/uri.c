@@ -188,6 +188,22 @@ bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key
                          strlen(key->label));
 }
 
+struct kw_key_filter kw_uri_filter(const struct kw_uri *uri)
+{
+    const CK_ATTRIBUTE *id = p11_kit_uri_get_attribute(uri->parsed, CKA_ID);
+    const CK_ATTRIBUTE *label = p11_kit_uri_get_attribute(uri->parsed, CKA_LABEL);
+    struct kw_key_filter filter = {.id_len = 0};
+    if (id) {
+        filter.id = id->pValue;
+        filter.id_len = id->ulValueLen;
+    }
+    if (label) {
+        filter.label = label->pValue;
+        filter.label_len = label->ulValueLen;
+    }
+    return filter;
+}
+
 bool kw_uri_matches_token_info(const struct kw_uri *uri, const CK_TOKEN_INFO *token)
 {
     return p11_kit_uri_match_token_info(uri->parsed, token);

@@ -46,6 +46,14 @@ struct kw_common {
     struct kw_who who; /* for records, found out before the process was confined */
 };
 
+/* A key that was asked for before all were read. It stays where it is until the keys are read anew.
+ */
+struct picked_key {
+    struct kw_token_key key;
+    struct key_note note;
+    struct picked_key *next;
+};
+
 struct failover;
 
 struct kw_keyring {
@@ -68,7 +76,8 @@ struct kw_keyring {
     bool stale; /* the keys are to be read anew when they are next needed */
     struct kw_token_key *keys;
     size_t key_count;
-    struct key_note *notes;       /* one a key */
+    struct key_note *notes; /* one a key */
+    struct picked_key *picked;
     struct kw_token_key *signers; /* that were made since the keys were read */
     size_t signer_count;
     bool signers_read; /* since the records were that are being judged */
@@ -82,8 +91,19 @@ void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...) KW_PRI
 
 /* With the lock held: the keys that were read, and what was concluded from them. */
 void kw_forget_keys(struct kw_keyring *keyring);
+/* With the lock held: opens the token unless that was done. */
+enum kw_status kw_keyring_open_token(struct kw_keyring *keyring, struct kw_error *err);
 /* With the lock held: opens the token and reads its keys unless that was done. */
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err);
+/* With the lock held: the key that `text` (a URI, an id, a label) means, read alone; it stays where
+ * it is until the keys are read anew. NULL where there is none, or its label is not that very one
+ * to the token. KW_KEY_AMBIGUOUS. */
+enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
+                               const struct kw_token_key **ret_key, struct kw_error *err);
+/* With the lock held: whether any key was read. */
+bool kw_keyring_has_read(const struct kw_keyring *keyring);
+/* With the lock held: what is noted of a key that the keyring read; NULL for any other. */
+struct key_note *kw_keyring_note_of(struct kw_keyring *keyring, const struct kw_token_key *key);
 /* Without the lock: asks the token for its keys, whatever was read before. KW_KEY_NOT_FOUND unless
  * each of `wanted` is there, and where it was before. `unattended`: no one is asked for a PIN, that
  * is KW_PIN_MISSING. */

@@ -184,6 +184,11 @@ void kw_forget_keys(struct kw_keyring *keyring)
     (void)pthread_mutex_lock(&keyring->common->lock);
     for (size_t i = 0; i < keyring->key_count && keyring->notes; i++)
         kw_key_record_cleanup(&keyring->notes[i].record);
+    for (struct picked_key *picked = keyring->picked; picked; picked = keyring->picked) {
+        keyring->picked = picked->next;
+        kw_key_record_cleanup(&picked->note.record);
+        free(picked);
+    }
     free(keyring->notes);
     free(keyring->signers);
     free(keyring->keys);
@@ -201,7 +206,7 @@ void kw_keyring_refresh(struct kw_keyring *keyring)
 {
     struct kw_keyring *serving = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&serving->lock);
-    serving->stale = serving->keys != NULL;
+    serving->stale = kw_keyring_has_read(serving);
     (void)pthread_mutex_unlock(&serving->lock);
     (void)pthread_mutex_lock(&keyring->common->lock);
     kw_strings_cleanup(&keyring->common->warnings);
@@ -239,24 +244,11 @@ void kw_keyring_free(struct kw_keyring *keyring)
     kw_config_cleanup(&config);
 }
 
-enum kw_status kw_keyring_keys(struct kw_keyring *keyring, const struct kw_token_key **ret_keys,
-                               size_t *ret_count, struct kw_error *err)
-{
-    (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_connect(keyring, err);
-    if (!status) {
-        *ret_keys = keyring->keys;
-        *ret_count = keyring->key_count;
-    }
-    (void)pthread_mutex_unlock(&keyring->lock);
-    return status;
-}
-
 enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_token_info **ret_info,
                                 struct kw_error *err)
 {
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_connect(keyring, err);
+    enum kw_status status = kw_keyring_open_token(keyring, err);
     if (!status)
         *ret_info = kw_token_info(keyring->token);
     (void)pthread_mutex_unlock(&keyring->lock);

@@ -43,9 +43,6 @@ enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
 /* All but kw_keyring_find_to_unwrap and kw_keyring_unwrap act on the keyring's own token and on no
  * other, whether or not another one may unwrap in its place. */
 
-/* All keys of the token; owned by the keyring, read once. Opens the token if that was not done. */
-enum kw_status kw_keyring_keys(struct kw_keyring *keyring, const struct kw_token_key **ret_keys,
-                               size_t *ret_count, struct kw_error *err);
 /* Has keys, their records and data keys read anew when they are next needed, and forgets warnings;
  * for a keyring that is open for long. No key of it may be in use, in any thread. */
 void kw_keyring_refresh(struct kw_keyring *keyring);
@@ -57,7 +54,8 @@ enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_toke
  * whose bytes are the version's hex digits, else the CKA_ID that is its text, else the CKA_LABEL.
  * `override`, a pkcs11: URI or a name (label, or id in hex), wins over all of it where it is not
  * NULL. What a URI says of the token must be true of the keyring's. Exactly one key must answer:
- * KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS list what the token has. The key is owned by the keyring. */
+ * KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS list what the token has. The key is owned by the keyring.
+ * Of a token with thousands of keys, no others are read where one answers to the letter. */
 enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
                                const char *override, const struct kw_token_key **ret_key,
                                struct kw_error *err);
@@ -154,8 +152,8 @@ enum kw_status kw_data_key_decode(const struct kw_secret *unwrapped, struct kw_s
 
 /* ---- the life of keys: life.c ---- */
 
-/* These change the token and not what the keyring has read: kw_keyring_keys and kw_keyring_find go
- * on giving what was there before. */
+/* These change the token and not what the keyring has read: kw_keyring_versions and kw_keyring_find
+ * go on giving what was there before. */
 
 /* A new key version: its CKA_ID is 16 random bytes. */
 struct kw_new_key {

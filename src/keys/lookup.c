@@ -174,27 +174,54 @@ enum kw_status kw_check_token(const struct kw_keyring *keyring, const char *text
     return status;
 }
 
+/* With the lock held. All keys are read where more than the one that answers must be known: what
+ * there is instead of it, or what one token calls a key that another one has to serve with. */
+static enum kw_status find(struct kw_keyring *keyring, const char *text,
+                           const struct kw_token_key **ret_key, struct kw_error *err)
+{
+    const struct kw_token_key *key = NULL;
+    size_t index = 0;
+    enum kw_status status = kw_keyring_open_token(keyring, err);
+    if (!status)
+        status = kw_check_token(keyring, text, err);
+    if (!status && !keyring->twin && (!keyring->keys || keyring->stale))
+        status = kw_keyring_pick(keyring, text, &key, err);
+    if (!status && !key) {
+        status = kw_keyring_connect(keyring, err);
+        if (!status)
+            status =
+                kw_choose_key(keyring->keys, keyring->key_count, text, NULL, NULL, &index, err);
+        if (!status)
+            key = &keyring->keys[index];
+    }
+    if (!status)
+        *ret_key = key;
+    return status;
+}
+
 enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
                                const char *override, const struct kw_token_key **ret_key,
                                struct kw_error *err)
 {
     const struct kw_config_key *configured = kw_config_find_key(&keyring->config, version);
     const char *mapped = configured ? configured->uri : NULL;
-    const struct kw_token_key *keys = NULL;
-    size_t count = 0;
-    size_t index = 0;
-    enum kw_status status;
-    if ((status = kw_keyring_keys(keyring, &keys, &count, err)) ||
-        (status = kw_check_token(keyring, override ? override : mapped, err)) ||
-        (status = kw_choose_key(keys, count, version, mapped, override, &index, err)))
+    const struct kw_token_key *key = NULL;
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = find(keyring,
+                                 override ? override
+                                 : mapped ? mapped
+                                          : version,
+                                 &key, err);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    if (status)
         return status;
     char shown[2 * SHOWN_MAX];
-    if (keys[index].public.modulus_len == 0)
+    if (key->public.modulus_len == 0)
         return kw_fail(err, KW_KEY_UNUSABLE,
                        "key %s is not an RSA key of 2048 to 4096 bits whose modulus can be read; "
                        "use another key",
-                       show_key(&keys[index], shown));
-    *ret_key = &keys[index];
+                       show_key(key, shown));
+    *ret_key = key;
     return KW_OK;
 }
 

@@ -54,10 +54,10 @@ static void carry_over(const struct kw_keyring *keyring, const struct kw_token_k
     }
 }
 
-/* With the lock held. Takes the keys over, in the place of those that were read before: what was
- * known of a key's state counts until its record is read again. */
+/* With the lock held. Takes the keys over; `anew`: in the place of those that were read before.
+ * What was known of a key's state counts until its record is read again. */
 static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key *keys, size_t count,
-                                struct kw_error *err)
+                                bool anew, struct kw_error *err)
 {
     struct key_note *notes = calloc(count + 1, sizeof(*notes));
     if (!notes) {
@@ -65,7 +65,8 @@ static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key 
         return kw_fail_memory(err);
     }
     carry_over(keyring, keys, count, notes);
-    kw_forget_keys(keyring);
+    if (anew)
+        kw_forget_keys(keyring);
     (void)pthread_mutex_lock(&keyring->common->lock);
     keyring->notes = notes;
     keyring->keys = keys;
@@ -74,14 +75,24 @@ static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key 
     return KW_OK;
 }
 
-enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err)
+bool kw_keyring_has_read(const struct kw_keyring *keyring)
 {
-    struct kw_token_key *keys = NULL;
-    size_t count = 0;
-    if (keyring->keys && !keyring->stale)
-        return KW_OK;
-    /* Where they can't be read anew, what was there before stays, and does for the next call. */
-    keyring->stale = false;
+    return keyring->keys || keyring->picked;
+}
+
+struct key_note *kw_keyring_note_of(struct kw_keyring *keyring, const struct kw_token_key *key)
+{
+    for (size_t i = 0; i < keyring->key_count; i++)
+        if (key == &keyring->keys[i])
+            return &keyring->notes[i];
+    for (struct picked_key *picked = keyring->picked; picked; picked = picked->next)
+        if (key == &picked->key)
+            return &picked->note;
+    return NULL;
+}
+
+enum kw_status kw_keyring_open_token(struct kw_keyring *keyring, struct kw_error *err)
+{
     const struct token_choice *choice = &keyring->choice;
     if (!choice->module && choice->candidates > 1)
         return kw_fail(err, KW_CONFIG,
@@ -94,15 +105,27 @@ enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *e
                        "keyward.conf");
     while (keyring->opening)
         (void)pthread_cond_wait(&keyring->opened, &keyring->lock);
-    enum kw_status status = KW_OK;
-    if (!keyring->token) {
-        struct kw_token *token = NULL;
-        status = open_token(keyring, false, &token, err);
-        set_token(keyring, token);
-    }
+    if (keyring->token)
+        return KW_OK;
+    struct kw_token *token = NULL;
+    enum kw_status status = open_token(keyring, false, &token, err);
+    set_token(keyring, token);
+    return status;
+}
+
+enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err)
+{
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    bool anew = keyring->stale;
+    if (keyring->keys && !anew)
+        return KW_OK;
+    /* Where they can't be read anew, what was there before stays, and does for the next call. */
+    keyring->stale = false;
+    enum kw_status status = kw_keyring_open_token(keyring, err);
     if (!status)
         status = kw_token_keys(keyring->token, &keys, &count, err);
-    return status ? status : take_keys(keyring, keys, count, err);
+    return status ? status : take_keys(keyring, keys, count, anew, err);
 }
 
 /* ---- whether the token works ---- */
@@ -172,7 +195,7 @@ enum kw_status kw_keyring_reach(struct kw_keyring *keyring, bool unattended,
     if (status || keyring->keys)
         free(keys);
     else
-        status = take_keys(keyring, keys, count, err);
+        status = take_keys(keyring, keys, count, false, err);
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }

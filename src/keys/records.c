@@ -216,13 +216,13 @@ static void set_known(struct kw_keyring *keyring, struct key_note *note, enum kw
 }
 
 /* Keys whose modulus is not known have no record. */
-static enum kw_status note_one(struct kw_keyring *keyring, size_t index, struct kw_error *err)
+static enum kw_status note_one(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               struct key_note *note, struct kw_error *err)
 {
-    struct key_note *note = &keyring->notes[index];
-    if (note->read || keyring->keys[index].public.modulus_len == 0)
+    if (note->read || key->public.modulus_len == 0)
         return KW_OK;
     struct kw_key_record record = {.state = KW_RECORD_NONE};
-    enum kw_status status = kw_record_load(keyring, &keyring->keys[index], &record, err);
+    enum kw_status status = kw_record_load(keyring, key, &record, err);
     if (status)
         return status;
     note->record = record;
@@ -314,20 +314,28 @@ static void drop_kept(struct kw_keyring *keyring, const struct kw_token_key *key
             kw_data_key_cleanup(&keyring->kept[i].data_key);
 }
 
+static void note_change(struct kw_keyring *keyring, const struct kw_token_key *of,
+                        const struct kw_token_key *key, struct key_note *note,
+                        enum kw_key_state state, bool done)
+{
+    if (!kw_rsa_same(&key->public, &of->public))
+        return;
+    note->changed = true;
+    /* What was not done for sure may have been: the state that takes more away counts. */
+    if (done || state > note->known)
+        set_known(keyring, note, state);
+    drop_kept(keyring, key);
+}
+
 void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *key,
                        const struct kw_key_record *record, bool done)
 {
     enum kw_key_state state = kw_key_state(record);
     drop_kept(keyring, key);
-    for (size_t i = 0; i < keyring->key_count; i++) {
-        if (!kw_rsa_same(&keyring->keys[i].public, &key->public))
-            continue;
-        keyring->notes[i].changed = true;
-        /* What was not done for sure may have been: the state that takes more away counts. */
-        if (done || state > keyring->notes[i].known)
-            set_known(keyring, &keyring->notes[i], state);
-        drop_kept(keyring, &keyring->keys[i]);
-    }
+    for (size_t i = 0; i < keyring->key_count; i++)
+        note_change(keyring, key, &keyring->keys[i], &keyring->notes[i], state, done);
+    for (struct picked_key *picked = keyring->picked; picked; picked = picked->next)
+        note_change(keyring, key, &picked->key, &picked->note, state, done);
 }
 
 /* The state that the twin knows the key to be in; *ret_label is its name there. */
@@ -372,11 +380,10 @@ enum kw_status kw_check_use(struct kw_keyring *keyring, const struct kw_token_ke
                        "key \"%s\" signs the records of keys and is used for nothing else; use "
                        "another key",
                        kw_printable(key->label, strlen(key->label), label, sizeof(label)));
-    for (size_t i = 0; i < keyring->key_count; i++) {
-        if (key != &keyring->keys[i] || keyring->notes[i].changed)
-            continue;
-        enum kw_status status = note_one(keyring, i, err);
-        return status ? status : refuse(key, &keyring->notes[i].record, err);
+    struct key_note *note = kw_keyring_note_of(keyring, key);
+    if (note && !note->changed) {
+        enum kw_status status = note_one(keyring, key, note, err);
+        return status ? status : refuse(key, &note->record, err);
     }
     struct kw_key_record record = {.state = KW_RECORD_NONE};
     enum kw_status status = kw_record_load(keyring, key, &record, err);
@@ -390,7 +397,7 @@ enum kw_status kw_keyring_check_use(struct kw_keyring *keyring, const struct kw_
                                     struct kw_error *err)
 {
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_connect(keyring, err);
+    enum kw_status status = kw_keyring_open_token(keyring, err);
     if (!status)
         status = kw_check_use(keyring, key, err);
     (void)pthread_mutex_unlock(&keyring->lock);
@@ -402,7 +409,7 @@ enum kw_status kw_keyring_record(struct kw_keyring *keyring, const struct kw_tok
 {
     struct kw_key_record record = {.state = KW_RECORD_NONE};
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_connect(keyring, err);
+    enum kw_status status = kw_keyring_open_token(keyring, err);
     if (!status)
         status = kw_record_load(keyring, key, &record, err);
     (void)pthread_mutex_unlock(&keyring->lock);
@@ -451,7 +458,9 @@ static enum kw_status list_versions(struct kw_keyring *keyring, const char *name
                       : select_all(keyring, &indices, &count, err);
     if (status)
         return status;
-    status = count == 1 ? note_one(keyring, indices[0], err) : note_all(keyring, err);
+    status = count == 1
+                 ? note_one(keyring, &keyring->keys[indices[0]], &keyring->notes[indices[0]], err)
+                 : note_all(keyring, err);
     struct kw_version *versions = status ? NULL : calloc(count + 1, sizeof(*versions));
     if (!status && !versions)
         status = kw_fail_memory(err);

@@ -68,14 +68,23 @@ static enum kw_status add_signer(struct kw_keyring *keyring, const struct kw_tok
     return KW_OK;
 }
 
-/* Another program may have made one since the keys were read. Not oftener than records are. */
+/* All keys are read only where none has its label to the letter: a token may keep labels in a way
+ * of its own. Another program may have made one since the keys were read. Not oftener than records
+ * are. */
 static enum kw_status read_signers(struct kw_keyring *keyring, struct kw_error *err)
 {
+    const char *label = signer_label(keyring);
+    const struct kw_key_filter filter = {.label = label, .label_len = strlen(label)};
     struct kw_token_key *keys = NULL;
     size_t count = 0;
     if (keyring->signers_read)
         return KW_OK;
-    enum kw_status status = kw_token_keys(keyring->token, &keys, &count, err);
+    enum kw_status status = kw_token_keys_of(keyring->token, &filter, &keys, &count, err);
+    if (!status && count == 0) {
+        free(keys);
+        keys = NULL;
+        status = kw_token_keys(keyring->token, &keys, &count, err);
+    }
     if (status)
         return status;
     keyring->signer_count = 0;

@@ -148,7 +148,7 @@ static enum kw_status seal(struct kw_keyring *keyring, struct kw_trail *trail,
 static enum kw_status seal_trail(struct kw_keyring *keyring, bool make_signer, struct kw_error *err)
 {
     struct kw_trail *trail = NULL;
-    enum kw_status status = kw_keyring_connect(keyring, err);
+    enum kw_status status = kw_keyring_open_token(keyring, err);
     if (!status)
         status = open_trail(keyring, false, &trail, err);
     if (status || !trail)
@@ -183,7 +183,7 @@ static void tell_losses(struct kw_keyring *keyring, struct kw_trail *trail)
 static void seal_or_warn(struct kw_keyring *keyring)
 {
     struct kw_error err;
-    if (!keyring->keys || !set_grown(keyring->common, false) ||
+    if (!kw_keyring_has_read(keyring) || !set_grown(keyring->common, false) ||
         seal_trail(keyring, false, &err) == KW_OK)
         return;
     (void)set_grown(keyring->common, true);
@@ -320,7 +320,7 @@ enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signe
     if (!make_signer)
         keyring = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&keyring->lock);
-    bool grew = (keyring->keys || make_signer) && set_grown(common, false);
+    bool grew = (kw_keyring_has_read(keyring) || make_signer) && set_grown(common, false);
     if (grew || make_signer)
         status = seal_trail(keyring, make_signer, err);
     (void)pthread_mutex_unlock(&keyring->lock);

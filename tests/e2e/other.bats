@@ -16,6 +16,37 @@ on_token() { keyward "$@" --token "$KW_TEST_TOKEN"; }
     [ "$(calls_of C_Decrypt)" -eq 0 ]
 }
 
+# calls_with COMMAND...: how often it searches the token and how often it reads of a key there.
+calls_with() {
+    rm -f calls
+    keyward "$@" >/dev/null
+    printf '%s %s' "$(calls_of C_FindObjectsInit)" "$(calls_of C_GetAttributeValue)"
+}
+
+@test "however many keys the token has, only the one that is asked for is read" {
+    spied
+    local i spied_token before=() after ways way
+    keyward key create named --no-expiry --token "$KW_TEST_TOKEN" >/dev/null
+    spied_token=$(token_with "pin-source=file:$KW_TEST_PIN_FILE")
+    keyward seal "$E2E/src" --out drop --key named --token "$KW_TEST_TOKEN"
+    ways=("inspect drop" "decrypt drop --out out --force" "inspect drop --key named"
+        "inspect drop --key pkcs11:object=named")
+    for way in "${ways[@]}"; do
+        # shellcheck disable=SC2086 # words of a command
+        before+=("$(calls_with $way --token "$spied_token")")
+    done
+    for i in 1 2 3; do
+        keyward key create "other$i" --no-expiry --token "$KW_TEST_TOKEN" >/dev/null
+    done
+    for way in "${ways[@]}"; do
+        # shellcheck disable=SC2086
+        after=$(calls_with $way --token "$spied_token")
+        printf '%s: %s, %s\n' "$way" "${before[0]}" "$after"
+        [ "${before[0]}" = "$after" ]
+        before=("${before[@]:1}")
+    done
+}
+
 @test "inspect works without a token, and as JSON" {
     HOME=$PWD XDG_CONFIG_HOME=$PWD expect 0 keyward inspect "$E2E/drop"
     grep -q "$KW_KEY_ID" <<<"$output"

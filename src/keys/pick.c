@@ -1,0 +1,94 @@
+/* One key of a token, without reading the others: a token may have thousands. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define FILTERS_MAX 3
+
+/* What a version, a label or an id is looked for as, one after the other, in the order in which
+ * kw_choose_key lets them decide. */
+static size_t filters_of_text(const char *text, uint8_t id[KW_KEY_ID_MAX],
+                              struct kw_key_filter filters[FILTERS_MAX])
+{
+    size_t len = strlen(text);
+    size_t id_len = 0;
+    size_t count = 0;
+    if (kw_hex_decode(text, len, id, KW_KEY_ID_MAX, &id_len) && id_len > 0)
+        filters[count++] = (struct kw_key_filter){.id = id, .id_len = id_len};
+    if (len > 0 && len <= KW_KEY_ID_MAX)
+        filters[count++] = (struct kw_key_filter){.id = (const uint8_t *)text, .id_len = len};
+    if (len > 0 && len <= KW_KEY_LABEL_MAX)
+        filters[count++] = (struct kw_key_filter){.label = text, .label_len = len};
+    return count;
+}
+
+static struct picked_key *find_picked(const struct kw_keyring *keyring,
+                                      const struct kw_token_key *key)
+{
+    struct picked_key *picked = keyring->picked;
+    while (picked &&
+           !(kw_rsa_same(&picked->key.public, &key->public) && picked->key.id_len == key->id_len &&
+             memcmp(picked->key.id, key->id, key->id_len) == 0))
+        picked = picked->next;
+    return picked;
+}
+
+/* Whoever has it uses it where it is, so one that was picked before is the one. */
+static enum kw_status keep(struct kw_keyring *keyring, const struct kw_token_key *key,
+                           const struct kw_token_key **ret_key, struct kw_error *err)
+{
+    if (keyring->stale)
+        kw_forget_keys(keyring);
+    keyring->stale = false;
+    struct picked_key *picked = find_picked(keyring, key);
+    if (!picked) {
+        picked = calloc(1, sizeof(*picked));
+        if (!picked)
+            return kw_fail_memory(err);
+        picked->key = *key;
+        picked->next = keyring->picked;
+        keyring->picked = picked;
+    }
+    *ret_key = &picked->key;
+    return KW_OK;
+}
+
+static enum kw_status pick(struct kw_keyring *keyring, const struct kw_key_filter *filter,
+                           const char *text, const struct kw_token_key **ret_key,
+                           struct kw_error *err)
+{
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    size_t index = 0;
+    enum kw_status status = kw_token_keys_of(keyring->token, filter, &keys, &count, err);
+    if (!status && count > 0) {
+        status = kw_choose_key(keys, count, text, NULL, NULL, &index, err);
+        if (!status)
+            status = keep(keyring, &keys[index], ret_key, err);
+    }
+    free(keys);
+    return status;
+}
+
+enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
+                               const struct kw_token_key **ret_key, struct kw_error *err)
+{
+    uint8_t id[KW_KEY_ID_MAX];
+    struct kw_key_filter filters[FILTERS_MAX];
+    struct kw_uri *uri = NULL;
+    size_t count = 0;
+    enum kw_status status = kw_keyring_open_token(keyring, err);
+    *ret_key = NULL;
+    if (!status && kw_is_uri(text)) {
+        status = kw_uri_parse(text, &uri, err);
+        if (!status && kw_uri_names_key(uri))
+            filters[count++] = kw_uri_filter(uri);
+    } else if (!status) {
+        count = filters_of_text(text, id, filters);
+    }
+    for (size_t i = 0; i < count && !*ret_key && !status; i++)
+        status = pick(keyring, &filters[i], text, ret_key, err);
+    kw_uri_free(uri);
+    return status;
+}
