@@ -44,17 +44,17 @@ static enum kw_status does_not_unwrap(CK_RV rv, struct kw_error *err)
 
 /* ---- one way ---- */
 
-static CK_RV decrypt_init(struct kw_token *token, struct kw_session *session,
-                          const struct rung *rung, CK_OBJECT_HANDLE handle)
+/* Its parameters are in *oaep. */
+static CK_MECHANISM mechanism_of(const struct rung *rung, CK_RSA_PKCS_OAEP_PARAMS *oaep)
 {
-    CK_RSA_PKCS_OAEP_PARAMS oaep = {
-        .hashAlg = rung->hash, .mgf = rung->mgf, .source = CKZ_DATA_SPECIFIED};
     CK_MECHANISM mechanism = {.mechanism = rung->mechanism};
+    *oaep = (CK_RSA_PKCS_OAEP_PARAMS){
+        .hashAlg = rung->hash, .mgf = rung->mgf, .source = CKZ_DATA_SPECIFIED};
     if (rung->mechanism == CKM_RSA_PKCS_OAEP) {
-        mechanism.pParameter = &oaep;
-        mechanism.ulParameterLen = sizeof(oaep);
+        mechanism.pParameter = oaep;
+        mechanism.ulParameterLen = sizeof(*oaep);
     }
-    return token->functions->C_DecryptInit(session->handle, &mechanism, handle);
+    return mechanism;
 }
 
 /* C_DecryptInit has not seen the ciphertext, so its answers give nothing away. */
@@ -82,6 +82,32 @@ static enum kw_status decrypt_failed(struct kw_token *token, struct kw_session *
     return kw_token_fail(token, rv, "decrypt", err);
 }
 
+/* The token's answers to C_DecryptInit and, unless that failed, C_Decrypt. */
+static enum kw_status ask(struct kw_token *token, struct kw_session *session,
+                          const struct attempt *attempt, CK_ULONG *len, CK_RV *ret_init,
+                          CK_RV *ret_rv, struct kw_error *err)
+{
+    CK_RSA_PKCS_OAEP_PARAMS oaep;
+    CK_MECHANISM mechanism = mechanism_of(attempt->rung, &oaep);
+    CK_BYTE *out = kw_secret_data(attempt->plain);
+    if (!attempt->key->always_authenticate) {
+        *ret_rv = kw_module_decrypt(token->module, session->handle, &mechanism, attempt->handle,
+                                    attempt->wrapped, attempt->wrapped_len, out, len, ret_init);
+        return KW_OK;
+    }
+    *ret_init = token->functions->C_DecryptInit(session->handle, &mechanism, attempt->handle);
+    if (*ret_init != CKR_OK)
+        return KW_OK;
+    enum kw_status status = kw_token_login_for_key(token, session->handle, err);
+    if (status) {
+        session->failure = CKR_FUNCTION_CANCELED; /* the operation is still active in it */
+        return status;
+    }
+    *ret_rv = token->functions->C_Decrypt(session->handle, (CK_BYTE *)attempt->wrapped,
+                                          attempt->wrapped_len, out, len);
+    return KW_OK;
+}
+
 static enum kw_status try_rung(struct kw_token *token, struct kw_session *session, void *context,
                                struct kw_error *err)
 {
@@ -94,18 +120,14 @@ static enum kw_status try_rung(struct kw_token *token, struct kw_session *sessio
         kw_key_handle(token, session, attempt->key, check, &attempt->handle, err);
     if (status)
         return status;
-    CK_RV rv = decrypt_init(token, session, attempt->rung, attempt->handle);
-    if (rv != CKR_OK)
-        return init_failed(token, session, attempt, rv, err);
-    if (attempt->key->always_authenticate &&
-        (status = kw_token_login_for_key(token, session->handle, err))) {
-        session->failure = CKR_FUNCTION_CANCELED; /* the operation is still active in it */
-        return status;
-    }
-    attempt->sent = true;
     CK_ULONG len = kw_secret_capacity(attempt->plain);
-    rv = token->functions->C_Decrypt(session->handle, (CK_BYTE *)attempt->wrapped,
-                                     attempt->wrapped_len, kw_secret_data(attempt->plain), &len);
+    CK_RV init = CKR_OK;
+    CK_RV rv = CKR_OK;
+    if ((status = ask(token, session, attempt, &len, &init, &rv, err)))
+        return status;
+    if (init != CKR_OK)
+        return init_failed(token, session, attempt, init, err);
+    attempt->sent = true;
     if (rv == CKR_OK && len > kw_secret_capacity(attempt->plain))
         rv = CKR_BUFFER_TOO_SMALL;
     if (rv == CKR_OK)

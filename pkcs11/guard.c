@@ -5,6 +5,7 @@
  * the module may hold locks, or know sessions, that are in between. If it never comes back, its
  * thread and its memory stay as long as the process. */
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,15 +23,15 @@ struct call {
     bool abandoned; /* the thread frees it */
 };
 
-/* Its thread has one call after the other, and waits in between. */
+/* Its thread has one call after the other, and waits in between. Semaphores, because whom they wake
+ * needs no lock to go on: with a condition every call would cost two more switches of threads. */
 struct worker {
     struct worker *next;
     struct kw_guard *guard;
     pthread_t thread;
-    pthread_cond_t given; /* `call` or `quit` */
-    pthread_cond_t answered;
-    struct call *call;
-    bool quit;
+    sem_t given;
+    sem_t answered;
+    struct call *call; /* NULL when given: it is to end */
 };
 
 struct kw_guard {
@@ -106,43 +107,45 @@ static void come_back(struct kw_guard *guard, const struct call *call)
 
 static void worker_free(struct worker *worker)
 {
-    (void)pthread_cond_destroy(&worker->given);
-    (void)pthread_cond_destroy(&worker->answered);
+    (void)sem_destroy(&worker->given);
+    (void)sem_destroy(&worker->answered);
     free(worker);
 }
 
-/* Under the lock. False: its caller gave up, so the thread was detached and is to end. */
-static bool do_call(struct worker *worker)
+static void wait_until(sem_t *posted)
+{
+    while (sem_wait(posted) != 0) /* a signal came, there is no other way to fail */
+        continue;
+}
+
+/* False: its caller gave up, so the thread was detached and is to end. */
+static bool do_call(struct worker *worker, struct call *call)
 {
     struct kw_guard *guard = worker->guard;
-    struct call *call = worker->call;
-    worker->call = NULL;
-    (void)pthread_mutex_unlock(&guard->lock);
     call->rv = kw_call_kinds[call->which].run(guard->real, &call->copy.args);
     (void)pthread_mutex_lock(&guard->lock);
-    if (call->abandoned) {
+    bool abandoned = call->abandoned;
+    call->done = !abandoned;
+    if (abandoned)
         come_back(guard, call);
+    (void)pthread_mutex_unlock(&guard->lock);
+    if (abandoned)
         call_free(call);
-        return false;
-    }
-    call->done = true;
-    (void)pthread_cond_signal(&worker->answered);
-    return true;
+    else
+        (void)sem_post(&worker->answered);
+    return !abandoned;
 }
 
 static void *work(void *argument)
 {
     struct worker *worker = argument;
-    struct kw_guard *guard = worker->guard;
     bool belongs = true;
-    (void)pthread_mutex_lock(&guard->lock);
-    while (belongs && !worker->quit) {
-        if (worker->call)
-            belongs = do_call(worker);
-        else
-            (void)pthread_cond_wait(&worker->given, &guard->lock);
+    wait_until(&worker->given);
+    for (struct call *call = worker->call; call && belongs; call = worker->call) {
+        belongs = do_call(worker, call);
+        if (belongs)
+            wait_until(&worker->given);
     }
-    (void)pthread_mutex_unlock(&guard->lock);
     if (!belongs)
         worker_free(worker);
     return NULL;
@@ -152,16 +155,11 @@ static void *work(void *argument)
 static struct worker *worker_new(struct kw_guard *guard)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
-    pthread_condattr_t monotonic;
-    if (!worker || pthread_condattr_init(&monotonic) != 0) {
-        free(worker);
+    if (!worker)
         return NULL;
-    }
     worker->guard = guard;
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* Linux has this clock */
-    (void)pthread_cond_init(&worker->given, NULL);                /* nor can these fail there */
-    (void)pthread_cond_init(&worker->answered, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
+    (void)sem_init(&worker->given, 0, 0); /* such values can't make it fail */
+    (void)sem_init(&worker->answered, 0, 0);
     if (kw_thread_start(&worker->thread, work, worker, NULL) != KW_OK) {
         worker_free(worker);
         return NULL;
@@ -184,17 +182,28 @@ static struct timespec deadline_in(unsigned timeout_ms)
     return deadline;
 }
 
-/* Under the lock. */
+static bool answers_in(struct worker *worker, unsigned timeout_ms)
+{
+    const struct timespec deadline = deadline_in(timeout_ms);
+    int code = -1;
+    do {
+        code = sem_clockwait(&worker->answered, CLOCK_MONOTONIC, &deadline);
+    } while (code != 0 && errno == EINTR);
+    return code == 0;
+}
+
+/* Under the lock, which is let go of while the module works. */
 static CK_RV wait_for(struct worker *worker, struct call *call, unsigned timeout_ms)
 {
     struct kw_guard *guard = worker->guard;
-    const struct timespec deadline = deadline_in(timeout_ms);
+    (void)pthread_mutex_unlock(&guard->lock);
     worker->call = call;
-    (void)pthread_cond_signal(&worker->given);
-    int code = 0;
-    while (!call->done && code != ETIMEDOUT)
-        code = pthread_cond_timedwait(&worker->answered, &guard->lock, &deadline);
+    (void)sem_post(&worker->given);
+    bool answered = answers_in(worker, timeout_ms);
+    (void)pthread_mutex_lock(&guard->lock);
     if (call->done) {
+        if (!answered) /* until now, and it is about to be said */
+            wait_until(&worker->answered);
         worker->next = guard->idle;
         guard->idle = worker;
         return call->rv;
@@ -239,6 +248,23 @@ CK_RV kw_guard_call(size_t number, enum kw_call which, const struct kw_call_args
         kw_call_copy_back(&call->copy, &kw_call_kinds[which], args);
     call_free(call);
     return rv;
+}
+
+CK_RV kw_guard_decrypt(const struct kw_guard *guard, CK_SESSION_HANDLE session,
+                       const CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key, const uint8_t *in,
+                       size_t in_len, uint8_t *out, CK_ULONG *out_len, CK_RV *ret_init)
+{
+    *ret_init = CKR_OK;
+    const struct kw_call_args args = {
+        .numbers = {session, key},
+        .mechanism = mechanism,
+        .in = in,
+        .in_len = in_len,
+        .out = out,
+        .out_size = *out_len,
+        .results = {out_len, ret_init},
+    };
+    return kw_guard_call(guard->number, KW_CALL_DECRYPT_AT_ONCE, &args);
 }
 
 /* ---- the guard ---- */
@@ -326,11 +352,11 @@ void kw_guard_rest(struct kw_guard *guard)
     (void)pthread_mutex_lock(&guard->lock);
     struct worker *idle = guard->idle;
     guard->idle = NULL;
-    for (struct worker *worker = idle; worker; worker = worker->next) {
-        worker->quit = true;
-        (void)pthread_cond_signal(&worker->given);
-    }
     (void)pthread_mutex_unlock(&guard->lock);
+    for (struct worker *worker = idle; worker; worker = worker->next) {
+        worker->call = NULL;
+        (void)sem_post(&worker->given);
+    }
     while (idle) {
         struct worker *next = idle->next;
         (void)pthread_join(idle->thread, NULL);

@@ -22,6 +22,12 @@ const CK_FUNCTION_LIST *kw_guard_functions(const struct kw_guard *guard);
 void kw_guard_set_timeout(struct kw_guard *guard, unsigned timeout_ms);
 /* Whether a call has not come back yet. *ret_waited_ms (or NULL): how long one was waited for. */
 bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms);
+/* C_DecryptInit and, where that succeeds, C_Decrypt, within the time of one call: handing a call to
+ * another thread and back costs up to 50 us. *ret_init is the answer to the first, CKR_OK where
+ * none came in time. */
+CK_RV kw_guard_decrypt(const struct kw_guard *guard, CK_SESSION_HANDLE session,
+                       const CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key, const uint8_t *in,
+                       size_t in_len, uint8_t *out, CK_ULONG *out_len, CK_RV *ret_init);
 /* Ends the threads that wait for work. */
 void kw_guard_rest(struct kw_guard *guard);
 /* How many C_Logins failed, so far, after nobody waited for their answers any more. */
@@ -69,6 +75,7 @@ enum kw_call {
     KW_CALL_FIND_OBJECTS_FINAL,
     KW_CALL_DECRYPT_INIT,
     KW_CALL_DECRYPT,
+    KW_CALL_DECRYPT_AT_ONCE, /* both */
     KW_CALL_SIGN_INIT,
     KW_CALL_SIGN,
     KW_CALL_GENERATE_KEY,

@@ -123,6 +123,12 @@ static CK_RV run_decrypt(const CK_FUNCTION_LIST *real, const struct kw_call_args
                            args->results[0]);
 }
 
+static CK_RV run_decrypt_at_once(const CK_FUNCTION_LIST *real, const struct kw_call_args *args)
+{
+    *args->results[1] = run_decrypt_init(real, args);
+    return *args->results[1] == CKR_OK ? run_decrypt(real, args) : *args->results[1];
+}
+
 static CK_RV run_sign_init(const CK_FUNCTION_LIST *real, const struct kw_call_args *args)
 {
     return real->C_SignInit(args->numbers[0], (CK_MECHANISM *)args->mechanism, args->numbers[1]);
@@ -190,6 +196,7 @@ const struct kw_call_kind kw_call_kinds[KW_CALL_COUNT] = {
     [KW_CALL_FIND_OBJECTS_FINAL] = {run_find_objects_final, 1, false, false},
     [KW_CALL_DECRYPT_INIT] = {run_decrypt_init, 1, false, false},
     [KW_CALL_DECRYPT] = {run_decrypt, 1, true, false},
+    [KW_CALL_DECRYPT_AT_ONCE] = {run_decrypt_at_once, 1, true, false},
     [KW_CALL_SIGN_INIT] = {run_sign_init, 1, false, false},
     [KW_CALL_SIGN] = {run_sign, 1, false, false},
     [KW_CALL_GENERATE_KEY] = {run_generate_key, 10, false, false},

@@ -78,6 +78,10 @@ void kw_module_put(struct kw_module *module);
 /* Behind a guard: a call that takes too long answers KW_RV_TIMED_OUT, and so does every one after
  * it until that one has come back. */
 const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module);
+/* As kw_guard_decrypt. */
+CK_RV kw_module_decrypt(const struct kw_module *module, CK_SESSION_HANDLE session,
+                        const CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key, const uint8_t *in,
+                        size_t in_len, uint8_t *out, CK_ULONG *out_len, CK_RV *ret_init);
 bool kw_module_is_stuck(const struct kw_module *module);
 /* KW_TOKEN: the token of that label, or the module where it is NULL, did not answer in time. */
 enum kw_status kw_module_no_answer(const struct kw_module *module, const char *label,

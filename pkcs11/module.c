@@ -316,6 +316,14 @@ const CK_FUNCTION_LIST *kw_module_functions(const struct kw_module *module)
     return module->functions;
 }
 
+CK_RV kw_module_decrypt(const struct kw_module *module, CK_SESSION_HANDLE session,
+                        const CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key, const uint8_t *in,
+                        size_t in_len, uint8_t *out, CK_ULONG *out_len, CK_RV *ret_init)
+{
+    return kw_guard_decrypt(module->guard, session, mechanism, key, in, in_len, out, out_len,
+                            ret_init);
+}
+
 bool kw_module_is_stuck(const struct kw_module *module)
 {
     return kw_guard_is_stuck(module->guard, NULL);
