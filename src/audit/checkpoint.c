@@ -80,7 +80,7 @@ static enum kw_status check_records(struct kw_trail *trail, const struct kw_chec
 /* What is to be signed: the tree as it was while the trail was locked. */
 struct tree {
     struct kw_checkpoint checkpoint;
-    struct kw_frontier frontier;
+    struct kw_kept_frontier kept;
     struct kw_replay replay;
 };
 
@@ -108,7 +108,7 @@ static enum kw_status keep(struct kw_trail *trail, const struct tree *tree,
         status = kw_folder_write(&trail->folder, name, note->data, note->len, true, err);
     if (!status)
         status = kw_folder_sync(&trail->folder, KW_CHECKPOINTS, err);
-    return status ? status : kw_keep_frontier(&trail->folder, &tree->frontier, err);
+    return status ? status : kw_keep_frontier(&trail->folder, &tree->kept, err);
 }
 
 /* The record is among those that the new key signs, and the new key the folder's from then on:
@@ -146,7 +146,7 @@ static enum kw_status gather(struct kw_trail *trail, const struct kw_note_signer
                                 err)))
         return status;
     write_origin(trail, signer->serial, tree->checkpoint.origin);
-    tree->frontier = trail->frontier;
+    tree->kept = (struct kw_kept_frontier){trail->frontier, trail->file.first, trail->file.end};
     tree->checkpoint.size = trail->frontier.size;
     return KW_OK;
 }

@@ -120,6 +120,10 @@ struct kw_reader {
 };
 enum kw_status kw_reader_open(const struct kw_folder *folder, uint64_t seq,
                               struct kw_reader *ret_reader, struct kw_error *err);
+/* Goes on at that byte of the file that is next, without reading what is before it. *ret_done is
+ * false, and nothing was done, unless it is the file of that number and a line begins there. */
+enum kw_status kw_reader_skip(struct kw_reader *reader, uint64_t first, uint64_t offset,
+                              bool *ret_done, struct kw_error *err);
 void kw_reader_close(struct kw_reader *reader);
 /* KW_LINE_TORN ends a file that is not the last one too; KW_LINE_END comes once, after the last. */
 enum kw_status kw_reader_next(struct kw_reader *reader, struct kw_line *ret_line,
@@ -168,7 +172,14 @@ enum kw_status kw_replay(struct kw_crypto *crypto, const struct kw_folder *folde
                          const struct kw_checkpoint *checkpoint, struct kw_replay *ret_replay,
                          struct kw_error *err);
 void kw_replay_cleanup(struct kw_replay *replay);
-enum kw_status kw_keep_frontier(const struct kw_folder *folder, const struct kw_frontier *frontier,
+/* The frontier that is kept, so that a start need not read all that was signed: a cache, for the
+ * checkpoint says whether it is right. */
+struct kw_kept_frontier {
+    struct kw_frontier frontier;
+    uint64_t file; /* the number of the file in which its last record is */
+    uint64_t end;  /* of that record: bytes of the file */
+};
+enum kw_status kw_keep_frontier(const struct kw_folder *folder, const struct kw_kept_frontier *kept,
                                 struct kw_error *err);
 
 /* ---- the open trail: trail.c, file.c, checkpoint.c ---- */

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "audit/internal.h"
 
@@ -100,6 +101,29 @@ static enum kw_status open_next(struct kw_reader *reader, struct kw_error *err)
     reader->next_file++;
     reader->whole = 0;
     return kw_lines_new(reader->fd, &reader->lines, err);
+}
+
+enum kw_status kw_reader_skip(struct kw_reader *reader, uint64_t first, uint64_t offset,
+                              bool *ret_done, struct kw_error *err)
+{
+    char before = '\n';
+    *ret_done = false;
+    if (reader->next_file == reader->files.count || reader->files.items[reader->next_file] != first)
+        return KW_OK;
+    enum kw_status status = open_next(reader, err);
+    if (status)
+        return status;
+    bool fits =
+        offset == 0 || (offset <= INT64_MAX &&
+                        pread(reader->fd, &before, 1, (off_t)offset - 1) == 1 && before == '\n');
+    if (!fits || lseek(reader->fd, (off_t)offset, SEEK_SET) < 0) {
+        close_file(reader);
+        reader->next_file--;
+        return KW_OK;
+    }
+    reader->whole = offset;
+    *ret_done = true;
+    return KW_OK;
 }
 
 enum kw_status kw_reader_next(struct kw_reader *reader, struct kw_line *ret_line,

@@ -182,14 +182,16 @@ enum kw_status kw_folder_checkpoint(struct kw_crypto *crypto, const struct kw_fo
     return status;
 }
 
-/* ---- the frontier: its size, then a hash a line ---- */
+/* ---- the frontier: its size, a file and an offset in it, then a hash a line ---- */
 
-enum kw_status kw_keep_frontier(const struct kw_folder *folder, const struct kw_frontier *frontier,
+enum kw_status kw_keep_frontier(const struct kw_folder *folder, const struct kw_kept_frontier *kept,
                                 struct kw_error *err)
 {
+    const struct kw_frontier *frontier = &kept->frontier;
     struct kw_buffer text = KW_BUFFER_INIT(KW_NOTE_MAX);
     enum kw_status status =
-        kw_buffer_printf(&text, err, "%llu\n", (unsigned long long)frontier->size);
+        kw_buffer_printf(&text, err, "%llu\n%llu\n%llu\n", (unsigned long long)frontier->size,
+                         (unsigned long long)kept->file, (unsigned long long)kept->end);
     for (size_t i = 0; i < frontier->count && !status; i++) {
         char hash[KW_BASE64_ENCODED_SIZE(KW_SHA256_SIZE)];
         kw_base64_encode(KW_BASE64, frontier->hashes[i].bytes, KW_SHA256_SIZE, hash);
@@ -201,13 +203,18 @@ enum kw_status kw_keep_frontier(const struct kw_folder *folder, const struct kw_
     return status;
 }
 
-static bool parse_frontier(const char *text, size_t len, struct kw_frontier *frontier)
+static bool parse_frontier(const char *text, size_t len, struct kw_kept_frontier *kept)
 {
-    const char *end = memchr(text, '\n', len);
-    if (!end || !kw_parse_number(text, (size_t)(end - text), &frontier->size))
-        return false;
+    struct kw_frontier *frontier = &kept->frontier;
+    uint64_t *const numbers[] = {&frontier->size, &kept->file, &kept->end};
+    const char *at = text, *end;
+    for (size_t i = 0; i < KW_COUNT(numbers); i++, at = end + 1) {
+        end = memchr(at, '\n', len - (size_t)(at - text));
+        if (!end || !kw_parse_number(at, (size_t)(end - at), numbers[i]))
+            return false;
+    }
     frontier->count = 0;
-    for (const char *at = end + 1; at < text + len; at = end + 1) {
+    for (; at < text + len; at = end + 1) {
         size_t hash_len = 0;
         end = memchr(at, '\n', len - (size_t)(at - text));
         if (!end || frontier->count == KW_COUNT(frontier->hashes) ||
@@ -222,20 +229,20 @@ static bool parse_frontier(const char *text, size_t len, struct kw_frontier *fro
 
 /* The frontier that is kept, if it is the checkpoint's tree. */
 static bool read_frontier(const struct kw_folder *folder, struct kw_digest *digest,
-                          const struct kw_checkpoint *checkpoint, struct kw_frontier *ret_frontier)
+                          const struct kw_checkpoint *checkpoint, struct kw_kept_frontier *ret_kept)
 {
     struct kw_buffer text = KW_BUFFER_INIT(0);
-    struct kw_frontier frontier;
+    struct kw_kept_frontier kept;
     struct kw_hash root;
     if (kw_folder_read(folder, KW_FRONTIER_FILE, KW_NOTE_MAX, &text, NULL))
         return false;
-    bool good = parse_frontier((const char *)text.data, text.len, &frontier) &&
-                frontier.size == checkpoint->size &&
-                kw_frontier_root(digest, &frontier, &root, NULL) == KW_OK &&
+    bool good = parse_frontier((const char *)text.data, text.len, &kept) &&
+                kept.frontier.size == checkpoint->size &&
+                kw_frontier_root(digest, &kept.frontier, &root, NULL) == KW_OK &&
                 kw_hash_equal(&root, &checkpoint->root);
     kw_buffer_cleanup(&text);
     if (good)
-        *ret_frontier = frontier;
+        *ret_kept = kept;
     return good;
 }
 
@@ -309,6 +316,32 @@ static enum kw_status read_records(struct kw_digest *digest, struct kw_reader *r
     return status;
 }
 
+/* A reader of the records after the frontier that is kept, or of all where that is no use. */
+static enum kw_status open_after(const struct kw_folder *folder, struct kw_digest *digest,
+                                 const struct kw_checkpoint *checkpoint,
+                                 struct kw_reader *ret_reader, struct kw_frontier *ret_frontier,
+                                 struct kw_error *err)
+{
+    struct kw_kept_frontier kept;
+    bool known = checkpoint && read_frontier(folder, digest, checkpoint, &kept);
+    bool skipped = false;
+    enum kw_status status = kw_reader_open(folder, known ? kept.frontier.size : 0, ret_reader, err);
+    if (status || !known)
+        return status;
+    bool next_began = ret_reader->files.count > 0 &&
+                      ret_reader->files.items[ret_reader->next_file] == kept.frontier.size;
+    if (!next_began)
+        status = kw_reader_skip(ret_reader, kept.file, kept.end, &skipped, err);
+    if (status)
+        return status;
+    if (next_began || skipped) {
+        *ret_frontier = kept.frontier;
+        return KW_OK;
+    }
+    kw_reader_close(ret_reader);
+    return kw_reader_open(folder, 0, ret_reader, err);
+}
+
 enum kw_status kw_replay(struct kw_crypto *crypto, const struct kw_folder *folder,
                          const struct kw_checkpoint *checkpoint, struct kw_replay *ret_replay,
                          struct kw_error *err)
@@ -317,10 +350,8 @@ enum kw_status kw_replay(struct kw_crypto *crypto, const struct kw_folder *folde
     struct kw_reader reader = {.fd = -1};
     struct kw_digest *digest = NULL;
     enum kw_status status = kw_digest_new(crypto, &digest, err);
-    if (!status && checkpoint)
-        (void)read_frontier(folder, digest, checkpoint, &replay.frontier);
     if (!status)
-        status = kw_reader_open(folder, replay.frontier.size, &reader, err);
+        status = open_after(folder, digest, checkpoint, &reader, &replay.frontier, err);
     if (!status)
         status = read_records(digest, &reader, checkpoint, &replay, err);
     kw_reader_close(&reader);

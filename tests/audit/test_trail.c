@@ -167,24 +167,50 @@ static void test_goes_on(void **state)
     must_append(trail, 30);
     must_checkpoint(trail, &signer);
     kw_trail_free(trail);
-    for (unsigned i = 0; i < 5; i++) {
+    /* The frontier is a cache, which may be gone or wrong. */
+    static const char *const edits[] = {
+        "d", /* nothing is left */
+        "2,$d;s/$/\\nAAAA/",
+        "2,$d;s/$/\\n0\\n9\\nAAAA/",
+        "4s/./A/",        /* a hash */
+        "3s/.*/7/",       /* no line begins there */
+        "3s/.*/7000000/", /* nor does the file go as far */
+        "2s/.*/0/",       /* another file */
+        "",
+    };
+    for (unsigned i = 0; i < KW_COUNT(edits); i++) {
         trail = must_open(2000);
         assert_ok(kw_trail_append(trail, &outcome, 1, &seq, &err));
         assert_int_equal(seq, 31 + i);
-        if (i == 2 || i == 4)
-            must_checkpoint(trail, &signer);
+        must_checkpoint(trail, &signer);
         kw_trail_free(trail);
-        /* The frontier is a cache, which may be gone or wrong. */
-        if (i == 0)
-            assert_int_equal(unlink(in_trail("frontier")), 0);
-        if (i == 1)
-            shell("printf '31\\nAAAA\\n' > '%s'", in_trail("frontier"));
-        if (i == 3)
-            shell("sed -i '2s/./A/' '%s'", in_trail("frontier"));
+        shell("sed -i '%s' '%s'", edits[i], in_trail("frontier"));
     }
     assert_int_equal(verify().tamper, KW_GOOD);
-    assert_int_equal(verify().records, 36);
-    assert_int_equal(verify().signed_records, 36);
+    assert_int_equal(verify().records, 31 + KW_COUNT(edits));
+    assert_int_equal(verify().signed_records, 31 + KW_COUNT(edits));
+}
+
+/* What was signed is not read anew at each start, however much it is. */
+static void test_start_reads_what_is_new(void **state)
+{
+    (void)state;
+    struct kw_error err;
+    struct kw_trail *trail = must_open(0);
+    must_append(trail, 20);
+    must_checkpoint(trail, &signer);
+    must_append(trail, 2);
+    kw_trail_free(trail);
+    /* Of the same length: only verify reads it. */
+    shell("sed -i '5s/unwrap/Unwrap/' '%s'", in_trail("trail-000000000000.jsonl"));
+    trail = must_open(0);
+    must_append(trail, 1);
+    kw_trail_free(trail);
+    assert_int_equal(verify().tamper, KW_EDITED);
+    /* The end of what was signed is not where it was: then all of it is read. */
+    shell("sed -i '5d' '%s'", in_trail("trail-000000000000.jsonl"));
+    const struct kw_trail_options options = {.dir = dir};
+    assert_fails(kw_trail_open(crypto, &options, &trail, &err), KW_AUDIT, "keyward audit verify");
 }
 
 static void test_torn(void **state)
@@ -673,6 +699,7 @@ int main(void)
         CASE(test_write_fails),
         CASE(test_begin),
         CASE(test_goes_on),
+        CASE(test_start_reads_what_is_new),
         CASE(test_torn),
         CASE(test_torn_first),
         CASE(test_refused),

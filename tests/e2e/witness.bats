@@ -150,6 +150,7 @@ more_checkpoints_than() { [ "$(find "$trail/checkpoints" -name '*[0-9]' | wc -l)
     [ "$status" -eq 8 ]
     sed -i '/"recorded"/d' out/.keyward-journal
     sed -i -e '/"op":"file"/d' -e '/"op":"run"/d' "$trail"/trail-*.jsonl
+    rm -rf "$trail/checkpoints" "$trail/frontier" # what was signed could not be cut
     python3 -c '
 import pathlib, re, sys
 path, = pathlib.Path(sys.argv[1]).glob("trail-*.jsonl")
