@@ -91,8 +91,13 @@ static int create_temporary(struct file_sink *sink, const char *temporary)
     return sink->fd < 0 ? -1 : 0;
 }
 
+/* By the descriptor itself; kernels before 6.10 let only root do that, and say ENOENT. */
 static int link_nameless(struct file_sink *sink, const char *name)
 {
+    if (linkat(sink->fd, "", sink->folder, name, AT_EMPTY_PATH) == 0)
+        return 0;
+    if (errno != ENOENT)
+        return -1;
     char self[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
     int written = snprintf(self, sizeof(self), "/proc/self/fd/%d", sink->fd);
     if (written < 0)

@@ -97,8 +97,9 @@ enum kw_status kw_source_start(struct kw_source *source, const struct kw_flow_jo
         return status;
     if ((uint64_t)source->before.st_size != job->source_size)
         return changed(source, err);
-    /* Advice only: nothing is lost where it is not taken. */
-    (void)posix_fadvise(source->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    /* Advice only: nothing is lost where it is not taken. What one read gets needs none. */
+    if (job->source_size > source->chunk)
+        (void)posix_fadvise(source->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     return KW_OK;
 }
 
@@ -144,23 +145,32 @@ static bool is_same(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-enum kw_status kw_source_finish(struct kw_source *source, uint8_t sha256[KW_SHA256_SIZE],
-                                struct kw_error *err)
+static enum kw_status check_unchanged(const struct kw_source *source, struct kw_error *err)
+{
+    struct stat after;
+    enum kw_status status = stat_source(source, &after, err);
+    if (status != KW_OK)
+        return status;
+    return is_same(&source->before, &after) ? KW_OK : changed(source, err);
+}
+
+/* Of what has no size of its own. */
+static enum kw_status check_end(const struct kw_source *source, struct kw_error *err)
 {
     uint8_t more = 0;
     size_t got = 0;
     enum kw_status status = kw_read_full(source->fd, &more, 1, source->name, &got, err);
     if (status != KW_OK)
         return status;
-    if (got != 0)
-        return changed(source, err);
-    if (S_ISREG(source->before.st_mode)) {
-        struct stat after;
-        status = stat_source(source, &after, err);
-        if (status != KW_OK)
-            return status;
-        if (!is_same(&source->before, &after))
-            return changed(source, err);
-    }
+    return got == 0 ? KW_OK : changed(source, err);
+}
+
+enum kw_status kw_source_finish(struct kw_source *source, uint8_t sha256[KW_SHA256_SIZE],
+                                struct kw_error *err)
+{
+    bool regular = S_ISREG(source->before.st_mode);
+    enum kw_status status = regular ? check_unchanged(source, err) : check_end(source, err);
+    if (status != KW_OK)
+        return status;
     return source->digesting ? kw_digest_finish(source->digest, sha256, err) : KW_OK;
 }

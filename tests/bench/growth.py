@@ -9,6 +9,7 @@ from rows_token import keys_row
 
 COUNTED_SIZE = 16384 - 16  # with its padding each has 16 KiB
 WORKERS = (1, 2)
+FLAT_MIB = 4  # how far apart peaks may be that do not grow with the size of a file
 LIMIT = 0.10  # how far off linear a point may be without being explained
 
 
@@ -46,6 +47,7 @@ class Series:
     unit_name: str
     bytes: int
     anywhere: bool = False  # it does not depend on the filesystem
+    flat_from: int | None = None  # from this point on peak memory is not to grow
     measured: list = field(default_factory=list)  # of (point, row)
     left_out: list = field(default_factory=list)
 
@@ -53,7 +55,7 @@ class Series:
 def all_series():
     return [
         Series("size", "One file, not compressed: bytes", tuple(10 ** i for i in range(3, 11)),
-               size_row, 10 ** 9, "GB", 1),
+               size_row, 10 ** 9, "GB", 1, flat_from=10 ** 6),
         Series("count", "Files of 16 KiB: number", tuple(10 ** i for i in range(2, 6)), count_row,
                1000, "1,000 files", 16384),
         Series("keys", "Start: keys on the token", (10, 100, 1000, 5000), keys_row, 1000,
@@ -100,8 +102,14 @@ def show(series):
                    f"{min(command.times):.3f}-{max(command.times):.3f} | "
                    f"{command.peak_kib / 1024:.0f} | {cost} | {100 * deviation:+.0f} %{mark} |")
     peaks = [row.commands[0].peak_kib / 1024 for _, row in series.measured]
+    verdict = ""
+    if series.flat_from:
+        level = [peak for (point, _), peak in zip(series.measured, peaks)
+                 if point >= series.flat_from] or [0]
+        met = "met" if max(level) - min(level) <= FLAT_MIB else "NOT met"
+        verdict = f" From {series.flat_from:,} on at most {FLAT_MIB} MiB apart: {met}."
     yield ""
     yield (f"Peak memory of `{series.measured[0][1].commands[0].name}`: {min(peaks):.0f} to "
-           f"{max(peaks):.0f} MiB.")
+           f"{max(peaks):.0f} MiB.{verdict}")
     for text in series.left_out:
         yield f"Left out: {text}."
