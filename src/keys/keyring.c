@@ -186,6 +186,7 @@ void kw_forget_keys(struct kw_keyring *keyring)
         kw_key_record_cleanup(&keyring->notes[i].record);
     for (struct picked_key *picked = keyring->picked; picked; picked = keyring->picked) {
         keyring->picked = picked->next;
+        free(picked->text);
         kw_key_record_cleanup(&picked->note.record);
         free(picked);
     }

@@ -23,33 +23,31 @@ static size_t filters_of_text(const char *text, uint8_t id[KW_KEY_ID_MAX],
     return count;
 }
 
-static struct picked_key *find_picked(const struct kw_keyring *keyring,
-                                      const struct kw_token_key *key)
+/* Like all keys, one is read once: a token that has just come back may show none. */
+static const struct kw_token_key *find_picked(const struct kw_keyring *keyring, const char *text)
 {
-    struct picked_key *picked = keyring->picked;
-    while (picked &&
-           !(kw_rsa_same(&picked->key.public, &key->public) && picked->key.id_len == key->id_len &&
-             memcmp(picked->key.id, key->id, key->id_len) == 0))
+    const struct picked_key *picked = keyring->picked;
+    while (picked && strcmp(picked->text, text) != 0)
         picked = picked->next;
-    return picked;
+    return picked && !keyring->stale ? &picked->key : NULL;
 }
 
-/* Whoever has it uses it where it is, so one that was picked before is the one. */
-static enum kw_status keep(struct kw_keyring *keyring, const struct kw_token_key *key,
-                           const struct kw_token_key **ret_key, struct kw_error *err)
+static enum kw_status keep(struct kw_keyring *keyring, const char *text,
+                           const struct kw_token_key *key, const struct kw_token_key **ret_key,
+                           struct kw_error *err)
 {
+    struct picked_key *picked = calloc(1, sizeof(*picked));
+    char *copy = strdup(text);
+    if (!picked || !copy) {
+        free(picked);
+        free(copy);
+        return kw_fail_memory(err);
+    }
     if (keyring->stale)
         kw_forget_keys(keyring);
     keyring->stale = false;
-    struct picked_key *picked = find_picked(keyring, key);
-    if (!picked) {
-        picked = calloc(1, sizeof(*picked));
-        if (!picked)
-            return kw_fail_memory(err);
-        picked->key = *key;
-        picked->next = keyring->picked;
-        keyring->picked = picked;
-    }
+    *picked = (struct picked_key){.text = copy, .key = *key, .next = keyring->picked};
+    keyring->picked = picked;
     *ret_key = &picked->key;
     return KW_OK;
 }
@@ -65,7 +63,7 @@ static enum kw_status pick(struct kw_keyring *keyring, const struct kw_key_filte
     if (!status && count > 0) {
         status = kw_choose_key(keys, count, text, NULL, NULL, &index, err);
         if (!status)
-            status = keep(keyring, &keys[index], ret_key, err);
+            status = keep(keyring, text, &keys[index], ret_key, err);
     }
     free(keys);
     return status;
@@ -78,8 +76,10 @@ enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
     struct kw_key_filter filters[FILTERS_MAX];
     struct kw_uri *uri = NULL;
     size_t count = 0;
+    *ret_key = find_picked(keyring, text);
+    if (*ret_key)
+        return KW_OK;
     enum kw_status status = kw_keyring_open_token(keyring, err);
-    *ret_key = NULL;
     if (!status && kw_is_uri(text)) {
         status = kw_uri_parse(text, &uri, err);
         if (!status && kw_uri_names_key(uri))
