@@ -5,7 +5,6 @@
  * the module may hold locks, or know sessions, that are in between. If it never comes back, its
  * thread and its memory stay as long as the process. */
 #include <errno.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,14 +22,21 @@ struct call {
     bool abandoned; /* the thread frees it */
 };
 
-/* Its thread has one call after the other, and waits in between. Semaphores, because whom they wake
- * needs no lock to go on: with a condition every call would cost two more switches of threads. */
+/* Lets one thread through each time that it is opened. A lock of its own, so that who passes does
+ * not meet those who make other calls: each such meeting would cost two switches of threads. */
+struct gate {
+    pthread_mutex_t lock;
+    pthread_cond_t opened;
+    bool open;
+};
+
+/* Its thread has one call after the other, and waits in between. */
 struct worker {
     struct worker *next;
     struct kw_guard *guard;
     pthread_t thread;
-    sem_t given;
-    sem_t answered;
+    struct gate given;
+    struct gate answered;
     struct call *call; /* NULL when given: it is to end */
 };
 
@@ -105,17 +111,49 @@ static void come_back(struct kw_guard *guard, const struct call *call)
 
 /* ---- threads ---- */
 
-static void worker_free(struct worker *worker)
+static void gate_init(struct gate *gate)
 {
-    (void)sem_destroy(&worker->given);
-    (void)sem_destroy(&worker->answered);
-    free(worker);
+    pthread_condattr_t monotonic;
+    (void)pthread_mutex_init(&gate->lock, NULL); /* none of these can fail on Linux */
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&gate->opened, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
 }
 
-static void wait_until(sem_t *posted)
+static void gate_cleanup(struct gate *gate)
 {
-    while (sem_wait(posted) != 0) /* a signal came, there is no other way to fail */
-        continue;
+    (void)pthread_cond_destroy(&gate->opened);
+    (void)pthread_mutex_destroy(&gate->lock);
+}
+
+static void gate_open(struct gate *gate)
+{
+    (void)pthread_mutex_lock(&gate->lock);
+    gate->open = true;
+    (void)pthread_mutex_unlock(&gate->lock);
+    (void)pthread_cond_signal(&gate->opened);
+}
+
+/* Without a deadline, true. */
+static bool gate_pass(struct gate *gate, const struct timespec *deadline)
+{
+    int code = 0;
+    (void)pthread_mutex_lock(&gate->lock);
+    while (!gate->open && code != ETIMEDOUT)
+        code = deadline ? pthread_cond_timedwait(&gate->opened, &gate->lock, deadline)
+                        : pthread_cond_wait(&gate->opened, &gate->lock);
+    bool passed = gate->open;
+    gate->open = false;
+    (void)pthread_mutex_unlock(&gate->lock);
+    return passed;
+}
+
+static void worker_free(struct worker *worker)
+{
+    gate_cleanup(&worker->given);
+    gate_cleanup(&worker->answered);
+    free(worker);
 }
 
 /* False: its caller gave up, so the thread was detached and is to end. */
@@ -132,7 +170,7 @@ static bool do_call(struct worker *worker, struct call *call)
     if (abandoned)
         call_free(call);
     else
-        (void)sem_post(&worker->answered);
+        gate_open(&worker->answered);
     return !abandoned;
 }
 
@@ -140,11 +178,11 @@ static void *work(void *argument)
 {
     struct worker *worker = argument;
     bool belongs = true;
-    wait_until(&worker->given);
+    (void)gate_pass(&worker->given, NULL);
     for (struct call *call = worker->call; call && belongs; call = worker->call) {
         belongs = do_call(worker, call);
         if (belongs)
-            wait_until(&worker->given);
+            (void)gate_pass(&worker->given, NULL);
     }
     if (!belongs)
         worker_free(worker);
@@ -158,8 +196,8 @@ static struct worker *worker_new(struct kw_guard *guard)
     if (!worker)
         return NULL;
     worker->guard = guard;
-    (void)sem_init(&worker->given, 0, 0); /* such values can't make it fail */
-    (void)sem_init(&worker->answered, 0, 0);
+    gate_init(&worker->given);
+    gate_init(&worker->answered);
     if (kw_thread_start(&worker->thread, work, worker, NULL) != KW_OK) {
         worker_free(worker);
         return NULL;
@@ -182,28 +220,19 @@ static struct timespec deadline_in(unsigned timeout_ms)
     return deadline;
 }
 
-static bool answers_in(struct worker *worker, unsigned timeout_ms)
-{
-    const struct timespec deadline = deadline_in(timeout_ms);
-    int code = -1;
-    do {
-        code = sem_clockwait(&worker->answered, CLOCK_MONOTONIC, &deadline);
-    } while (code != 0 && errno == EINTR);
-    return code == 0;
-}
-
 /* Under the lock, which is let go of while the module works. */
 static CK_RV wait_for(struct worker *worker, struct call *call, unsigned timeout_ms)
 {
     struct kw_guard *guard = worker->guard;
+    const struct timespec deadline = deadline_in(timeout_ms);
     (void)pthread_mutex_unlock(&guard->lock);
     worker->call = call;
-    (void)sem_post(&worker->given);
-    bool answered = answers_in(worker, timeout_ms);
+    gate_open(&worker->given);
+    bool answered = gate_pass(&worker->answered, &deadline);
     (void)pthread_mutex_lock(&guard->lock);
     if (call->done) {
         if (!answered) /* until now, and it is about to be said */
-            wait_until(&worker->answered);
+            (void)gate_pass(&worker->answered, NULL);
         worker->next = guard->idle;
         guard->idle = worker;
         return call->rv;
@@ -355,7 +384,7 @@ void kw_guard_rest(struct kw_guard *guard)
     (void)pthread_mutex_unlock(&guard->lock);
     for (struct worker *worker = idle; worker; worker = worker->next) {
         worker->call = NULL;
-        (void)sem_post(&worker->given);
+        gate_open(&worker->given);
     }
     while (idle) {
         struct worker *next = idle->next;

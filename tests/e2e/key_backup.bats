@@ -102,7 +102,7 @@ back_and_forth() {
     [ "$(field "$key" extractable)" = False ]
     opens_drop
     # Nothing stays on the way.
-    [ "$(objects second)" = "$before" ]
+    diff <(printf "%s\n" "$before") <(objects second)
     [ "$(objects | grep -c 'keyward transport\|keyward scratch')" -eq 0 ]
 }
 
