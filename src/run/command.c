@@ -123,7 +123,11 @@ static bool has_answered(const struct kw_command *command)
 static enum kw_status hear(struct kw_command *command, const char *file, struct kw_error *err)
 {
     struct command_answer said;
-    ssize_t len = recv(command->talk, &said, sizeof(said), 0);
+    ssize_t len;
+    /* Where the launcher went before it heard that all was given, that is told first, once. */
+    do
+        len = recv(command->talk, &said, sizeof(said), 0);
+    while (len < 0 && (errno == EINTR || errno == ECONNRESET));
     close_all(command);
     if (len != (ssize_t)sizeof(said))
         return kw_fail(err, KW_FAULT,
