@@ -64,6 +64,8 @@ static enum kw_status pick(struct kw_keyring *keyring, const struct kw_key_filte
         status = kw_choose_key(keys, count, text, NULL, NULL, &index, err);
         if (!status)
             status = keep(keyring, text, &keys[index], ret_key, err);
+        else if (status == KW_KEY_NOT_FOUND) /* the token gave what was not asked for */
+            status = KW_OK;
     }
     free(keys);
     return status;

@@ -68,6 +68,16 @@ static enum kw_status add_signer(struct kw_keyring *keyring, const struct kw_tok
     return KW_OK;
 }
 
+static enum kw_status add_signers(struct kw_keyring *keyring, const struct kw_token_key *keys,
+                                  size_t count, struct kw_error *err)
+{
+    enum kw_status status = KW_OK;
+    for (size_t i = 0; i < count && !status; i++)
+        if (kw_is_signer(keyring, &keys[i]))
+            status = add_signer(keyring, &keys[i], err);
+    return status;
+}
+
 /* All keys are read only where none has its label to the letter: a token may keep labels in a way
  * of its own. Another program may have made one since the keys were read. Not oftener than records
  * are. */
@@ -80,17 +90,17 @@ static enum kw_status read_signers(struct kw_keyring *keyring, struct kw_error *
     if (keyring->signers_read)
         return KW_OK;
     enum kw_status status = kw_token_keys_of(keyring->token, &filter, &keys, &count, err);
-    if (!status && count == 0) {
+    if (!status) {
+        keyring->signer_count = 0;
+        status = add_signers(keyring, keys, count, err);
+    }
+    if (!status && keyring->signer_count == 0) {
         free(keys);
         keys = NULL;
         status = kw_token_keys(keyring->token, &keys, &count, err);
+        if (!status)
+            status = add_signers(keyring, keys, count, err);
     }
-    if (status)
-        return status;
-    keyring->signer_count = 0;
-    for (size_t i = 0; i < count && !status; i++)
-        if (kw_is_signer(keyring, &keys[i]))
-            status = add_signer(keyring, &keys[i], err);
     free(keys);
     keyring->signers_read = status == KW_OK;
     return status;
