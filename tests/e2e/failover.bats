@@ -186,6 +186,7 @@ STORY
     softhsm_only
     faulty_module
     local moment pid
+    keep_token
     for moment in 0.5 1.02 1.04; do
         rm -rf out
         KW_FAULT_SCRIPT="C_Decrypt hang" "$KW_PROGRAM" decrypt drop --out out --config keyward.conf \
@@ -194,6 +195,7 @@ STORY
         sleep $moment
         kill -9 $pid 2>/dev/null || true
         wait $pid || true
+        give_token_back
         configured audit verify >/dev/null
         diff -r "$E2E/src" out >/dev/null 2>&1 || configured decrypt drop --out out --resume
         whole

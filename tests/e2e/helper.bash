@@ -36,6 +36,17 @@ spied() {
 }
 calls_of() { grep -c "^[0-9]*: $1\$" calls || true; }
 
+# SoftHSM2 writes token.object anew, in place, in each login: killed at that moment it leaves half of
+# it, and the token is lost. It is kept before a kill, and put back after it.
+token_objects() {
+    [ -z "${SOFTHSM2_CONF-}" ] || find "$(sed -n 's/^directories.tokendir = //p' "$SOFTHSM2_CONF")" \
+        -name "$1" "${@:2}"
+}
+keep_token() { token_objects token.object -exec cp {} {}.kept \;; }
+give_token_back() {
+    token_objects token.object.kept -execdir cp {} token.object \;
+}
+
 keyward() { "$KW_PROGRAM" "$@"; }
 
 # decrypt DROP [OPTION...]: to a folder out in the test's own scratch folder.

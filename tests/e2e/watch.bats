@@ -307,12 +307,14 @@ files_of() { find "$1" -type f -printf '%P\n' | sort; }
 @test "a watch that is killed at any moment leaves no drop half done, and the next one ends well" {
     local i
     for i in 1 2 3 4; do deliver "drop$i"; done
+    keep_token
     for i in 0.01 0.02 0.03 0.04 0.05 0.06 0.08 0.1 0.12 0.15; do
         start --marker _SUCCESS
         sleep "$i"
         kill -KILL "$watcher"
         wait "$watcher" 2>/dev/null || true
         watcher=
+        give_token_back
         for name in drop1 drop2 drop3 drop4; do
             [ ! -e "out/$name" ] || diff -r -x .keyward-journal "$E2E/src" "out/$name"
         done

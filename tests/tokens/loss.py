@@ -30,7 +30,20 @@ HSM_SETUP = pathlib.Path(__file__).resolve().parent.parent.parent / "hsm-setup"
 # ---- what can be taken away ----
 
 
-class Program:
+class Kill:
+    """SoftHSM2 writes token.object anew, in place, in each login: what is killed at that moment
+    leaves half of it, and the token is lost. So it is put back as it was."""
+
+    def __init__(self):
+        folder = pathlib.Path(os.environ["KW_TEST_PIN_FILE"]).parent
+        self.kept = [(path, path.read_bytes()) for path in folder.rglob("token.object")]
+
+    def give_back(self):
+        for path, data in self.kept:
+            path.write_bytes(data)
+
+
+class Program(Kill):
     """Killed itself; the token stays."""
 
     title = "the program is killed"
@@ -39,11 +52,8 @@ class Program:
     def take(self, process):
         process.kill()
 
-    def give_back(self):
-        pass
 
-
-class Server:
+class Server(Kill):
     """p11-kit's server, and what it started for each client."""
 
     title = "p11-kit's server is killed"
@@ -55,6 +65,10 @@ class Server:
             os.kill(victim, signal.SIGKILL)
 
     def give_back(self):
+        super().give_back()
+        self.start()
+
+    def start(self):
         """What was killed may still be writing, so that the first try finds no token."""
         command = [HSM_SETUP / "p11-kit", server_folder()]
         for _ in range(3):
