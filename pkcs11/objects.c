@@ -194,18 +194,25 @@ static enum kw_status find_keys(struct kw_token *token, struct kw_session *sessi
                                 CK_OBJECT_HANDLE **ret_handles, size_t *ret_count,
                                 struct kw_error *err)
 {
+    enum { OF_ALL = 2 };
     CK_KEY_TYPE type = CKK_RSA;
-    CK_ATTRIBUTE wanted[4] = {
+    CK_ATTRIBUTE wanted[OF_ALL + 2] = {
         {CKA_CLASS, &class, sizeof(class)},
         {CKA_KEY_TYPE, &type, sizeof(type)},
     };
-    size_t count = 2;
+    size_t count = OF_ALL;
     if (filter && filter->id_len > 0)
         wanted[count++] = (CK_ATTRIBUTE){CKA_ID, (void *)filter->id, filter->id_len};
     if (filter && filter->label_len > 0)
         wanted[count++] = (CK_ATTRIBUTE){CKA_LABEL, (void *)filter->label, filter->label_len};
-    return kw_objects_find(token, session, wanted, count, KW_TOKEN_KEYS_MAX, ret_handles, ret_count,
-                           err);
+    enum kw_status status = kw_objects_find(token, session, wanted, count, KW_TOKEN_KEYS_MAX,
+                                            ret_handles, ret_count, err);
+    /* Some tokens refuse ids that none of their keys could have. */
+    if (count == OF_ALL || status != KW_TOKEN || kw_rv_remedy(session->failure) != KW_REMEDY_NONE)
+        return status;
+    session->failure = CKR_OK;
+    return kw_objects_find(token, session, wanted, OF_ALL, KW_TOKEN_KEYS_MAX, ret_handles,
+                           ret_count, err);
 }
 
 /* Of thousands of public keys none but those of its id are read for the sake of one private key. */
@@ -271,10 +278,9 @@ static enum kw_status read_keys(struct kw_token *token, struct kw_session *sessi
     }
     if (!status)
         status = complete_keys(token, session, keys, count, err);
-    /* Few keys were read because they are about to be used. */
-    for (size_t i = 0; i < count && count <= KW_FOUND_KEYS && !status; i++)
-        if (keys[i].public.modulus_len > 0)
-            kw_key_remember(token, session, &keys[i], handles[i]);
+    /* It was asked for alone because it is about to be used. */
+    if (!status && list->filter && count == 1 && keys[0].public.modulus_len > 0)
+        kw_key_remember(token, session, &keys[0], handles[0]);
     if (status) {
         free(keys);
         return status;

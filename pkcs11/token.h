@@ -159,8 +159,9 @@ struct kw_token_key {
 #define KW_TOKEN_KEYS_MAX 65536
 enum kw_status kw_token_keys(struct kw_token *token, struct kw_token_key **ret_keys,
                              size_t *ret_count, struct kw_error *err);
-/* Those alone that have this CKA_ID and this CKA_LABEL, byte for byte as the token keeps them; a
- * length of 0 is for any. No other key is read, however many there are. */
+/* Those that have this CKA_ID and this CKA_LABEL, byte for byte as the token keeps them; a length
+ * of 0 is for any. No other key is read, however many there are, unless the token refuses to search
+ * by these: then it gives all. */
 struct kw_key_filter {
     const uint8_t *id;
     size_t id_len;

@@ -47,6 +47,23 @@ calls_with() {
     done
 }
 
+@test "a token that refuses to search by what is asked for shows all its keys instead" {
+    local fault faulty
+    fault=$(dirname "$KW_PROGRAM")/tests/pkcs11/kw_fault_module.so
+    [ -e "$fault" ] || skip "the module with faults is not built beside the program"
+    let_write_tokens "$PWD"
+    export KW_FAULT_REAL_MODULE=$KW_TEST_MODULE KW_FAULT_LOG=$PWD/calls
+    faulty=${KW_TEST_TOKEN/"$KW_TEST_MODULE"/"$fault"}
+    # CKR_ATTRIBUTE_VALUE_INVALID
+    KW_FAULT_SCRIPT='C_FindObjectsInit answer 0x13 1 1' \
+        expect 0 keyward decrypt "$E2E/drop" --out out --token "$faulty"
+    [ "$(grep -m 1 -c '^C_FindObjectsInit 0x13$' calls)" -eq 1 ]
+    whole
+    KW_FAULT_SCRIPT='C_FindObjectsInit answer 0x13' \
+        expect 6 keyward inspect "$E2E/drop" --token "$faulty"
+    says CKR_ATTRIBUTE_VALUE_INVALID
+}
+
 @test "inspect works without a token, and as JSON" {
     HOME=$PWD XDG_CONFIG_HOME=$PWD expect 0 keyward inspect "$E2E/drop"
     grep -q "$KW_KEY_ID" <<<"$output"
