@@ -177,16 +177,15 @@ static bool do_call(struct worker *worker, struct call *call)
 static void *work(void *argument)
 {
     struct worker *worker = argument;
-    bool belongs = true;
-    (void)gate_pass(&worker->given, NULL);
-    for (struct call *call = worker->call; call && belongs; call = worker->call) {
-        belongs = do_call(worker, call);
-        if (belongs)
-            (void)gate_pass(&worker->given, NULL);
+    for (;;) {
+        (void)gate_pass(&worker->given, NULL);
+        if (!worker->call)
+            return NULL;
+        if (!do_call(worker, worker->call)) {
+            worker_free(worker);
+            return NULL;
+        }
     }
-    if (!belongs)
-        worker_free(worker);
-    return NULL;
 }
 
 /* NULL where there is no memory, or there are too many threads. */
