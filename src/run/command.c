@@ -82,14 +82,23 @@ static void close_all(struct kw_command *command)
     kw_close(&command->talk);
 }
 
+/* Where the launcher went before it heard all that it was told, that is told first, once. */
+static ssize_t take_answer(const struct kw_command *command, struct command_answer *said)
+{
+    ssize_t len;
+    do
+        len = recv(command->talk, said, sizeof(*said), 0);
+    while (len < 0 && (errno == EINTR || errno == ECONNRESET));
+    return len;
+}
+
 void kw_command_give_up(struct kw_command *command)
 {
     struct command_answer said;
     /* The launcher takes it that nothing more comes, and ends the command; its answer is the sign
      * that nothing of it is left. */
     if (shutdown(command->talk, SHUT_WR) == 0)
-        while (recv(command->talk, &said, sizeof(said), 0) < 0 && errno == EINTR)
-            continue;
+        (void)take_answer(command, &said);
     close_all(command);
 }
 
@@ -123,11 +132,7 @@ static bool has_answered(const struct kw_command *command)
 static enum kw_status hear(struct kw_command *command, const char *file, struct kw_error *err)
 {
     struct command_answer said;
-    ssize_t len;
-    /* Where the launcher went before it heard that all was given, that is told first, once. */
-    do
-        len = recv(command->talk, &said, sizeof(said), 0);
-    while (len < 0 && (errno == EINTR || errno == ECONNRESET));
+    ssize_t len = take_answer(command, &said);
     close_all(command);
     if (len != (ssize_t)sizeof(said))
         return kw_fail(err, KW_FAULT,
