@@ -48,7 +48,10 @@ def single(function, answer, first, once):
     allowed = {0}
     if not (once and cryptoki.passes(function, answer)):
         allowed |= cryptoki.exit_codes(function, answer)
-    hides = function == "C_GetAttributeValue" and not once
+    # A login that the token only says is there: it shows what anybody may see.
+    hides = (function == "C_GetAttributeValue" and not once) or (
+        function == "C_Login" and answer == "CKR_USER_ALREADY_LOGGED_IN"
+    )
     what = f"{function} {answer} {'at' if once else 'from'} call {first}"
     return Fault(script, allowed, what, hides)
 
