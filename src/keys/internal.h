@@ -49,7 +49,7 @@ struct kw_common {
 /* A key that was asked for before all were read. It stays where it is until the keys are read anew.
  */
 struct picked_key {
-    char *text; /* what it was asked for by */
+    char *text; /* what it was first asked for by */
     struct kw_token_key key;
     struct key_note note;
     struct picked_key *next;
@@ -79,7 +79,7 @@ struct kw_keyring {
     size_t key_count;
     struct key_note *notes; /* one a key */
     struct picked_key *picked;
-    struct kw_token_key *signers; /* that were made since the keys were read */
+    struct kw_token_key *signers; /* that are not among the keys that were read */
     size_t signer_count;
     bool signers_read; /* since the records were that are being judged */
     enum kw_wrap_alg last_worked;
@@ -96,13 +96,11 @@ void kw_forget_keys(struct kw_keyring *keyring);
 enum kw_status kw_keyring_open_token(struct kw_keyring *keyring, struct kw_error *err);
 /* With the lock held: opens the token and reads its keys unless that was done. */
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err);
-/* With the lock held: the key that `text` (a URI, an id, a label) means, read alone; it stays where
- * it is until the keys are read anew. NULL where there is none, or its label is not that very one
- * to the token. KW_KEY_AMBIGUOUS. */
+/* With the lock held and the token open: the key that `text` (a URI, an id, a label) means, read
+ * alone; it stays where it is until the keys are read anew. NULL where there is none, or its label
+ * is not that very one to the token. KW_KEY_AMBIGUOUS. */
 enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
                                const struct kw_token_key **ret_key, struct kw_error *err);
-/* With the lock held: whether any key was read. */
-bool kw_keyring_has_read(const struct kw_keyring *keyring);
 /* With the lock held: what is noted of a key that the keyring read; NULL for any other. */
 struct key_note *kw_keyring_note_of(struct kw_keyring *keyring, const struct kw_token_key *key);
 /* Without the lock: asks the token for its keys, whatever was read before. KW_KEY_NOT_FOUND unless

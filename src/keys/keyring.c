@@ -207,7 +207,7 @@ void kw_keyring_refresh(struct kw_keyring *keyring)
 {
     struct kw_keyring *serving = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&serving->lock);
-    serving->stale = kw_keyring_has_read(serving);
+    serving->stale = serving->keys || serving->picked;
     (void)pthread_mutex_unlock(&serving->lock);
     (void)pthread_mutex_lock(&keyring->common->lock);
     kw_strings_cleanup(&keyring->common->warnings);

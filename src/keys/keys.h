@@ -55,7 +55,7 @@ enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_toke
  * `override`, a pkcs11: URI or a name (label, or id in hex), wins over all of it where it is not
  * NULL. What a URI says of the token must be true of the keyring's. Exactly one key must answer:
  * KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS list what the token has. The key is owned by the keyring.
- * Of a token with thousands of keys, no others are read where one answers to the letter. */
+ * No others are read where one answers to the letter; whether a label does, the token says. */
 enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
                                const char *override, const struct kw_token_key **ret_key,
                                struct kw_error *err);
@@ -69,11 +69,12 @@ enum kw_status kw_keyring_find_to_unwrap(struct kw_keyring *keyring, const char 
  * kw_keyring_unwrap. */
 enum kw_status kw_keyring_token_of(struct kw_keyring *keyring, const struct kw_token_key *key,
                                    const struct kw_token_info **ret_info, struct kw_error *err);
-/* The choice itself, without a token: KW_OK, KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS. `mapped` is the
- * configured URI for the version, or NULL. */
-enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *version,
-                             const char *mapped, const char *override, size_t *ret_index,
-                             struct kw_error *err);
+/* What says which key: `override`, else the URI that is configured for the version, else the
+ * version; NULL: there is none. */
+const char *kw_key_text(const char *version, const char *mapped, const char *override);
+/* The choice itself, without a token: KW_OK, KW_KEY_NOT_FOUND or KW_KEY_AMBIGUOUS. */
+enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *text,
+                             size_t *ret_index, struct kw_error *err);
 
 enum kw_validity { KW_VALID, KW_NOT_YET_VALID, KW_EXPIRED };
 enum kw_validity kw_key_validity(const struct kw_token_key *key, time_t now);

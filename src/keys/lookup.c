@@ -143,11 +143,14 @@ enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, con
     return status;
 }
 
-enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *version,
-                             const char *mapped, const char *override, size_t *ret_index,
-                             struct kw_error *err)
+const char *kw_key_text(const char *version, const char *mapped, const char *override)
 {
-    const char *text = override ? override : mapped ? mapped : version;
+    return override ? override : mapped ? mapped : version;
+}
+
+enum kw_status kw_choose_key(const struct kw_token_key *keys, size_t count, const char *text,
+                             size_t *ret_index, struct kw_error *err)
+{
     size_t *indices = NULL;
     size_t found = 0;
     enum kw_status status = kw_select_keys(keys, count, text, true, &indices, &found, err);
@@ -189,8 +192,7 @@ static enum kw_status find(struct kw_keyring *keyring, const char *text,
     if (!status && !key) {
         status = kw_keyring_connect(keyring, err);
         if (!status)
-            status =
-                kw_choose_key(keyring->keys, keyring->key_count, text, NULL, NULL, &index, err);
+            status = kw_choose_key(keyring->keys, keyring->key_count, text, &index, err);
         if (!status)
             key = &keyring->keys[index];
     }
@@ -207,11 +209,7 @@ enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
     const char *mapped = configured ? configured->uri : NULL;
     const struct kw_token_key *key = NULL;
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = find(keyring,
-                                 override ? override
-                                 : mapped ? mapped
-                                          : version,
-                                 &key, err);
+    enum kw_status status = find(keyring, kw_key_text(version, mapped, override), &key, err);
     (void)pthread_mutex_unlock(&keyring->lock);
     if (status)
         return status;

@@ -32,9 +32,20 @@ static const struct kw_token_key *find_picked(const struct kw_keyring *keyring, 
     return picked && !keyring->stale ? &picked->key : NULL;
 }
 
-static enum kw_status keep(struct kw_keyring *keyring, const char *text,
-                           const struct kw_token_key *key, const struct kw_token_key **ret_key,
-                           struct kw_error *err)
+/* Once, whatever it is asked for by: what is noted of a key must not depend on that. */
+static struct picked_key *find_same(const struct kw_keyring *keyring,
+                                    const struct kw_token_key *key)
+{
+    struct picked_key *picked = keyring->picked;
+    while (picked &&
+           !(kw_rsa_same(&picked->key.public, &key->public) && picked->key.id_len == key->id_len &&
+             memcmp(picked->key.id, key->id, key->id_len) == 0))
+        picked = picked->next;
+    return picked;
+}
+
+static enum kw_status add(struct kw_keyring *keyring, const char *text,
+                          const struct kw_token_key *key, struct kw_error *err)
 {
     struct picked_key *picked = calloc(1, sizeof(*picked));
     char *copy = strdup(text);
@@ -43,15 +54,33 @@ static enum kw_status keep(struct kw_keyring *keyring, const char *text,
         free(copy);
         return kw_fail_memory(err);
     }
-    if (keyring->stale)
-        kw_forget_keys(keyring);
-    keyring->stale = false;
     *picked = (struct picked_key){.text = copy, .key = *key, .next = keyring->picked};
     keyring->picked = picked;
-    *ret_key = &picked->key;
     return KW_OK;
 }
 
+static enum kw_status keep(struct kw_keyring *keyring, const char *text,
+                           const struct kw_token_key *key, const struct kw_token_key **ret_key,
+                           struct kw_error *err)
+{
+    if (keyring->stale)
+        kw_forget_keys(keyring);
+    keyring->stale = false;
+    enum kw_status status = find_same(keyring, key) ? KW_OK : add(keyring, text, key, err);
+    if (!status)
+        *ret_key = &find_same(keyring, key)->key;
+    return status;
+}
+
+static bool fits(const struct kw_token_key *key, const struct kw_key_filter *filter)
+{
+    return (filter->id_len == 0 ||
+            (filter->id_len == key->id_len && memcmp(filter->id, key->id, key->id_len) == 0)) &&
+           (filter->label_len == 0 || (filter->label_len == strlen(key->label) &&
+                                       memcmp(filter->label, key->label, filter->label_len) == 0));
+}
+
+/* The token may give what was not asked for; that decides nothing. */
 static enum kw_status pick(struct kw_keyring *keyring, const struct kw_key_filter *filter,
                            const char *text, const struct kw_token_key **ret_key,
                            struct kw_error *err)
@@ -61,10 +90,10 @@ static enum kw_status pick(struct kw_keyring *keyring, const struct kw_key_filte
     size_t index = 0;
     enum kw_status status = kw_token_keys_of(keyring->token, filter, &keys, &count, err);
     if (!status && count > 0) {
-        status = kw_choose_key(keys, count, text, NULL, NULL, &index, err);
-        if (!status)
+        status = kw_choose_key(keys, count, text, &index, err);
+        if (!status && fits(&keys[index], filter))
             status = keep(keyring, text, &keys[index], ret_key, err);
-        else if (status == KW_KEY_NOT_FOUND) /* the token gave what was not asked for */
+        else if (status == KW_KEY_NOT_FOUND)
             status = KW_OK;
     }
     free(keys);
@@ -81,12 +110,12 @@ enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
     *ret_key = find_picked(keyring, text);
     if (*ret_key)
         return KW_OK;
-    enum kw_status status = kw_keyring_open_token(keyring, err);
-    if (!status && kw_is_uri(text)) {
+    enum kw_status status = KW_OK;
+    if (kw_is_uri(text)) {
         status = kw_uri_parse(text, &uri, err);
         if (!status && kw_uri_names_key(uri))
             filters[count++] = kw_uri_filter(uri);
-    } else if (!status) {
+    } else {
         count = filters_of_text(text, id, filters);
     }
     for (size_t i = 0; i < count && !*ret_key && !status; i++)

@@ -75,11 +75,6 @@ static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key 
     return KW_OK;
 }
 
-bool kw_keyring_has_read(const struct kw_keyring *keyring)
-{
-    return keyring->keys || keyring->picked;
-}
-
 struct key_note *kw_keyring_note_of(struct kw_keyring *keyring, const struct kw_token_key *key)
 {
     for (size_t i = 0; i < keyring->key_count; i++)
@@ -117,14 +112,13 @@ enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *e
 {
     struct kw_token_key *keys = NULL;
     size_t count = 0;
+    enum kw_status status = kw_keyring_open_token(keyring, err);
     bool anew = keyring->stale;
-    if (keyring->keys && !anew)
-        return KW_OK;
+    if (status || (keyring->keys && !anew))
+        return status;
     /* Where they can't be read anew, what was there before stays, and does for the next call. */
     keyring->stale = false;
-    enum kw_status status = kw_keyring_open_token(keyring, err);
-    if (!status)
-        status = kw_token_keys(keyring->token, &keys, &count, err);
+    status = kw_token_keys(keyring->token, &keys, &count, err);
     return status ? status : take_keys(keyring, keys, count, anew, err);
 }
 

@@ -68,13 +68,19 @@ static enum kw_status add_signer(struct kw_keyring *keyring, const struct kw_tok
     return KW_OK;
 }
 
-static enum kw_status add_signers(struct kw_keyring *keyring, const struct kw_token_key *keys,
-                                  size_t count, struct kw_error *err)
+static enum kw_status read_those(struct kw_keyring *keyring, const struct kw_key_filter *filter,
+                                 struct kw_error *err)
 {
-    enum kw_status status = KW_OK;
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    enum kw_status status = kw_token_keys_of(keyring->token, filter, &keys, &count, err);
+    if (status)
+        return status;
+    keyring->signer_count = 0;
     for (size_t i = 0; i < count && !status; i++)
         if (kw_is_signer(keyring, &keys[i]))
             status = add_signer(keyring, &keys[i], err);
+    free(keys);
     return status;
 }
 
@@ -85,23 +91,11 @@ static enum kw_status read_signers(struct kw_keyring *keyring, struct kw_error *
 {
     const char *label = signer_label(keyring);
     const struct kw_key_filter filter = {.label = label, .label_len = strlen(label)};
-    struct kw_token_key *keys = NULL;
-    size_t count = 0;
     if (keyring->signers_read)
         return KW_OK;
-    enum kw_status status = kw_token_keys_of(keyring->token, &filter, &keys, &count, err);
-    if (!status) {
-        keyring->signer_count = 0;
-        status = add_signers(keyring, keys, count, err);
-    }
-    if (!status && keyring->signer_count == 0) {
-        free(keys);
-        keys = NULL;
-        status = kw_token_keys(keyring->token, &keys, &count, err);
-        if (!status)
-            status = add_signers(keyring, keys, count, err);
-    }
-    free(keys);
+    enum kw_status status = read_those(keyring, &filter, err);
+    if (!status && keyring->signer_count == 0)
+        status = read_those(keyring, NULL, err);
     keyring->signers_read = status == KW_OK;
     return status;
 }

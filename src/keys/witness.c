@@ -183,7 +183,7 @@ static void tell_losses(struct kw_keyring *keyring, struct kw_trail *trail)
 static void seal_or_warn(struct kw_keyring *keyring)
 {
     struct kw_error err;
-    if (!kw_keyring_has_read(keyring) || !set_grown(keyring->common, false) ||
+    if (!keyring->token || !set_grown(keyring->common, false) ||
         seal_trail(keyring, false, &err) == KW_OK)
         return;
     (void)set_grown(keyring->common, true);
@@ -320,7 +320,7 @@ enum kw_status kw_keyring_seal_trail(struct kw_keyring *keyring, bool make_signe
     if (!make_signer)
         keyring = kw_failover_serving(keyring);
     (void)pthread_mutex_lock(&keyring->lock);
-    bool grew = (kw_keyring_has_read(keyring) || make_signer) && set_grown(common, false);
+    bool grew = (keyring->token || make_signer) && set_grown(common, false);
     if (grew || make_signer)
         status = seal_trail(keyring, make_signer, err);
     (void)pthread_mutex_unlock(&keyring->lock);

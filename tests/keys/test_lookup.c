@@ -75,8 +75,9 @@ static void test_choice(void **state)
     for (size_t i = 0; i < KW_COUNT(cases); i++) {
         size_t index = 99;
         struct kw_error err = {.status = KW_OK};
-        enum kw_status status = kw_choose_key(keys, KEYS, cases[i].version, cases[i].mapped,
-                                              cases[i].override, &index, &err);
+        enum kw_status status = kw_choose_key(
+            keys, KEYS, kw_key_text(cases[i].version, cases[i].mapped, cases[i].override), &index,
+            &err);
         if (status != cases[i].status)
             print_error("case %zu: %s\n", i, err.message);
         assert_int_equal(status, cases[i].status);
@@ -92,7 +93,7 @@ static void test_empty_token(void **state)
     (void)state;
     size_t index = 0;
     struct kw_error err;
-    assert_int_equal(kw_choose_key(NULL, 0, "v1", NULL, NULL, &index, &err), KW_KEY_NOT_FOUND);
+    assert_int_equal(kw_choose_key(NULL, 0, "v1", &index, &err), KW_KEY_NOT_FOUND);
     assert_non_null(strstr(err.message, "no RSA private key"));
 }
 
@@ -110,8 +111,7 @@ static void test_long_list(void **state)
         label[i % KW_KEY_LABEL_MAX] = '\0';
         keys[i] = make_key(label, "12345678901234567890", i % 20);
     }
-    assert_int_equal(kw_choose_key(keys, MANY, "absent", NULL, NULL, &index, &err),
-                     KW_KEY_NOT_FOUND);
+    assert_int_equal(kw_choose_key(keys, MANY, "absent", &index, &err), KW_KEY_NOT_FOUND);
     assert_null(strchr(err.message, '\n'));
     assert_non_null(strstr(err.message, " more"));
     assert_non_null(strstr(err.message, "--key"));
