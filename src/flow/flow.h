@@ -136,7 +136,7 @@ void kw_flow_result(const struct kw_flow *flow, struct kw_flow_result *ret_resul
 /* Whether the first `len` bytes (up to KW_LOOKS_PLAIN_BYTES, all of a shorter file) of a file of
  * `size` bytes can't sensibly be ciphertext: text in UTF-8 or UTF-16 with a byte order mark, a
  * gzip header, Parquet. Random bytes pass with a probability below 2^-27. */
-#define KW_LOOKS_PLAIN_BYTES 512
+#define KW_LOOKS_PLAIN_BYTES 4096
 bool kw_looks_plain(const uint8_t *head, size_t len, uint64_t size);
 /* The same of an open file, whose place it leaves where it is; `name` for messages. */
 enum kw_status kw_file_looks_plain(int fd, uint64_t size, const char *name, bool *ret_plain,
