@@ -146,7 +146,8 @@ static enum kw_status gather(struct kw_trail *trail, const struct kw_note_signer
                                 err)))
         return status;
     write_origin(trail, signer->serial, tree->checkpoint.origin);
-    tree->kept = (struct kw_kept_frontier){trail->frontier, trail->file.first, trail->file.end};
+    tree->kept =
+        (struct kw_kept_frontier){trail->frontier, tree->replay.last_file, tree->replay.last_start};
     tree->checkpoint.size = trail->frontier.size;
     return KW_OK;
 }

@@ -120,10 +120,10 @@ struct kw_reader {
 };
 enum kw_status kw_reader_open(const struct kw_folder *folder, uint64_t seq,
                               struct kw_reader *ret_reader, struct kw_error *err);
-/* Goes on at that byte of the file that is next, without reading what is before it. *ret_done is
- * false, and nothing was done, unless it is the file of that number and a line begins there. */
+/* Goes on at that byte of the file that is next, without reading what is before it. KW_AUDIT
+ * unless it is the file of that number and a line begins there. */
 enum kw_status kw_reader_skip(struct kw_reader *reader, uint64_t first, uint64_t offset,
-                              bool *ret_done, struct kw_error *err);
+                              struct kw_error *err);
 void kw_reader_close(struct kw_reader *reader);
 /* KW_LINE_TORN ends a file that is not the last one too; KW_LINE_END comes once, after the last. */
 enum kw_status kw_reader_next(struct kw_reader *reader, struct kw_line *ret_line,
@@ -163,11 +163,13 @@ struct kw_replay {
     struct kw_frontier frontier;
     uint64_t file;           /* the last file's number */
     uint64_t end;            /* bytes of whole lines in it */
+    uint64_t last_file;      /* the file of the last record that was read, */
+    uint64_t last_start;     /* and the byte of it where that begins */
     struct kw_buffer leaves; /* hashes of the records after the checkpoint */
 };
 /* Reads the records after `checkpoint` (NULL: all), from the frontier that is kept where that is
- * the checkpoint's, and else from the start. KW_AUDIT where they are not in order or the
- * checkpoint's tree is another one. */
+ * the checkpoint's and they go on from it, and else from the start. KW_AUDIT where they are not in
+ * order or the checkpoint's tree is another one. */
 enum kw_status kw_replay(struct kw_crypto *crypto, const struct kw_folder *folder,
                          const struct kw_checkpoint *checkpoint, struct kw_replay *ret_replay,
                          struct kw_error *err);
@@ -176,8 +178,8 @@ void kw_replay_cleanup(struct kw_replay *replay);
  * checkpoint says whether it is right. */
 struct kw_kept_frontier {
     struct kw_frontier frontier;
-    uint64_t file; /* the number of the file in which its last record is */
-    uint64_t end;  /* of that record: bytes of the file */
+    uint64_t file;  /* the number of the file of its last record, */
+    uint64_t start; /* and the byte of it where that begins */
 };
 enum kw_status kw_keep_frontier(const struct kw_folder *folder, const struct kw_kept_frontier *kept,
                                 struct kw_error *err);

@@ -103,26 +103,29 @@ static enum kw_status open_next(struct kw_reader *reader, struct kw_error *err)
     return kw_lines_new(reader->fd, &reader->lines, err);
 }
 
+static enum kw_status no_line_there(const struct kw_reader *reader, uint64_t first, uint64_t offset,
+                                    struct kw_error *err)
+{
+    return kw_fail(err, KW_AUDIT,
+                   "no line of the audit trail %s begins at byte %llu of the file of record %llu",
+                   reader->folder->shown, (unsigned long long)offset, (unsigned long long)first);
+}
+
 enum kw_status kw_reader_skip(struct kw_reader *reader, uint64_t first, uint64_t offset,
-                              bool *ret_done, struct kw_error *err)
+                              struct kw_error *err)
 {
     char before = '\n';
-    *ret_done = false;
     if (reader->next_file == reader->files.count || reader->files.items[reader->next_file] != first)
-        return KW_OK;
+        return no_line_there(reader, first, offset, err);
     enum kw_status status = open_next(reader, err);
     if (status)
         return status;
     bool fits =
         offset == 0 || (offset <= INT64_MAX &&
                         pread(reader->fd, &before, 1, (off_t)offset - 1) == 1 && before == '\n');
-    if (!fits || lseek(reader->fd, (off_t)offset, SEEK_SET) < 0) {
-        close_file(reader);
-        reader->next_file--;
-        return KW_OK;
-    }
+    if (!fits || lseek(reader->fd, (off_t)offset, SEEK_SET) < 0)
+        return no_line_there(reader, first, offset, err);
     reader->whole = offset;
-    *ret_done = true;
     return KW_OK;
 }
 
