@@ -91,12 +91,13 @@ static int create_temporary(struct file_sink *sink, const char *temporary)
     return sink->fd < 0 ? -1 : 0;
 }
 
-/* By the descriptor itself; kernels before 6.10 let only root do that, and say ENOENT. */
+/* By the descriptor itself, which not every kernel lets everybody do (linkat(2)); the way through
+ * /proc costs a lookup more. */
 static int link_nameless(struct file_sink *sink, const char *name)
 {
     if (linkat(sink->fd, "", sink->folder, name, AT_EMPTY_PATH) == 0)
         return 0;
-    if (errno != ENOENT)
+    if (errno == EEXIST)
         return -1;
     char self[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
     int written = snprintf(self, sizeof(self), "/proc/self/fd/%d", sink->fd);
