@@ -66,15 +66,11 @@ static size_t ascii_blocks(const uint8_t *text, size_t len)
 
 static bool is_utf8_text(const uint8_t *text, size_t len)
 {
-    size_t skipped = ascii_blocks(text, len);
-    text += skipped;
-    len -= skipped;
-    while (len > 0) {
-        size_t sequence = utf8_sequence(text, len);
+    for (size_t i = ascii_blocks(text, len); i < len;) {
+        size_t sequence = utf8_sequence(text + i, len - i);
         if (sequence == 0)
             return false;
-        text += sequence;
-        len -= sequence;
+        i += sequence;
     }
     return true;
 }
