@@ -69,7 +69,7 @@ static void opens_listed_files(void **state)
     scratch_file("drop/b/c", "twelve bytes");
     struct kw_drop *drop = scratch_open();
     int fd = -1;
-    assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, NULL), KW_OK);
+    assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, NULL, NULL), KW_OK);
     char text[32];
     assert_int_equal(read(fd, text, sizeof(text)), 12);
     assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
@@ -150,7 +150,7 @@ static void refuses_what_took_a_files_place(void **state)
         swaps[i]();
         struct kw_error err = {0};
         int fd = -7;
-        assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, &err), KW_READ);
+        assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, NULL, &err), KW_READ);
         assert_int_equal(fd, -7);
         assert_non_null(strstr(err.message, "\"b/c\""));
         assert_int_equal(scratch_descriptors(), before);
@@ -170,7 +170,7 @@ static void refuses_a_pipe_for_an_empty_file(void **state)
     to_pipe();
     struct kw_error err = {0};
     int fd = -7;
-    assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, &err), KW_READ);
+    assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, NULL, &err), KW_READ);
     assert_int_equal(fd, -7);
     assert_non_null(strstr(err.message, "no longer the file of 0 bytes"));
     kw_drop_free(drop);

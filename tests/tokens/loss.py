@@ -7,6 +7,7 @@ are cut off at so many moments (20) from their start to their usual end. Afterwa
 either one more whole key or none: no private half without its public one, and nothing lost that was
 there. The moments are drawn from a seed, which is printed; KW_TEST_SEED gives it. Prints TAP."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -62,7 +63,8 @@ class Server(Kill):
     def take(self, process):
         pid = server_pid()
         for victim in [pid, *children(pid)]:
-            os.kill(victim, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # its client is gone, and it after it
+                os.kill(victim, signal.SIGKILL)
 
     def give_back(self):
         super().give_back()
