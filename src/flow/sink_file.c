@@ -26,11 +26,16 @@
 #define TEMPORARY_END  ".part"
 #define UNIQUE_LETTERS 8
 
+/* So much of a large file is on its way to the disk while the next part is still to come. */
+#define WINDOW ((uint64_t)8 * 1024 * 1024)
+
 struct file_sink {
     struct kw_stage stage;
     int folder; /* O_PATH */
     int fd;
     bool force;
+    uint64_t written;
+    uint64_t sent; /* of that, what the kernel was told to bring to the disk */
     enum kw_status (*before_name)(void *context, uint64_t inode, struct kw_error *err);
     void *context;
     char *name;                     /* in `folder` */
@@ -161,7 +166,14 @@ static enum kw_status file_feed(struct kw_stage *stage, uint8_t *data, size_t le
     struct file_sink *sink = (struct file_sink *)stage;
     if (!stage->summed)
         stage->crc32 = kw_crc32(stage->crc32, data, len);
-    return kw_write_full(sink->fd, data, len, sink->shown, err);
+    enum kw_status status = kw_write_full(sink->fd, data, len, sink->shown, err);
+    sink->written += len;
+    while (!status && sink->written - sink->sent >= WINDOW) {
+        /* A hint: the run's syncfs has the say. */
+        (void)sync_file_range(sink->fd, (off_t)sink->sent, (off_t)WINDOW, SYNC_FILE_RANGE_WRITE);
+        sink->sent += WINDOW;
+    }
+    return status;
 }
 
 static int close_file(struct file_sink *sink)
