@@ -225,7 +225,7 @@ const struct kw_drop_file *kw_drop_find(const struct kw_drop *drop, const char *
 }
 
 enum kw_status kw_drop_open_file(const struct kw_drop *drop, const struct kw_drop_file *file,
-                                 int *ret_fd, struct kw_error *err)
+                                 int *ret_fd, struct stat *ret_info, struct kw_error *err)
 {
     char shown[PRINTABLE_PATH];
     /* What took the file's place since it was listed may be a pipe: don't wait for a writer. */
@@ -249,6 +249,8 @@ enum kw_status kw_drop_open_file(const struct kw_drop *drop, const struct kw_dro
                        "the drop is complete",
                        show_path(file->path, shown), (unsigned long long)file->size);
     }
+    if (ret_info)
+        *ret_info = info;
     *ret_fd = fd;
     return KW_OK;
 }

@@ -6,6 +6,8 @@
 
 #include <keyward/keyward.h>
 
+#include <sys/stat.h>
+
 #include "base/base.h"
 #include "crypto/crypto.h"
 
@@ -51,9 +53,10 @@ int kw_drop_dirfd(const struct kw_drop *drop);
 /* NULL where the drop has no data file of that path. A leading "./" is taken off. */
 const struct kw_drop_file *kw_drop_find(const struct kw_drop *drop, const char *path);
 /* Opens a listed file for reading, beneath the drop, no links followed; the caller closes
- * *ret_fd. KW_READ where it is gone, or is no longer a regular file of the listed size. */
+ * *ret_fd. KW_READ where it is gone, or is no longer a regular file of the listed size.
+ * `ret_info`, what fstat said then, may be NULL. */
 enum kw_status kw_drop_open_file(const struct kw_drop *drop, const struct kw_drop_file *file,
-                                 int *ret_fd, struct kw_error *err);
+                                 int *ret_fd, struct stat *ret_info, struct kw_error *err);
 
 /* The layouts by name, for the sender: writes the metadata text of `format` that kw_drop_open
  * reads. The path it belongs at is kw_drop_metadata_path(). */

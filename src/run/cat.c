@@ -34,7 +34,7 @@ static enum kw_status open_encrypted(const struct kw_drop *drop, const struct kw
 {
     bool plain = false;
     char shown[256];
-    enum kw_status status = kw_drop_open_file(drop, file, ret_fd, err);
+    enum kw_status status = kw_drop_open_file(drop, file, ret_fd, NULL, err);
     if (!status)
         status = kw_file_looks_plain(*ret_fd, file->size, file->path, &plain, err);
     if (!status && plain)

@@ -88,11 +88,11 @@ static bool source_is_same(struct recheck *recheck, unsigned worker, struct run_
 {
     struct stat info;
     int fd = -1;
-    if (kw_drop_open_file(recheck->run->drop, file->file, &fd, NULL))
+    if (kw_drop_open_file(recheck->run->drop, file->file, &fd, &info, NULL))
         return false;
-    bool same = fstat(fd, &info) == 0;
     struct stamp now = kw_stamp(&info);
-    if (same && !same_stamp(&now, &file->source))
+    bool same = same_stamp(&now, &file->source);
+    if (!same)
         same = file->has_sha256 && now.size == file->source.size &&
                has_sha256(recheck, worker, fd, file);
     kw_close(&fd);

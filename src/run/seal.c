@@ -166,7 +166,7 @@ static enum kw_status seal_folder(struct seal *seal, const char *source, struct 
                              "the folder to seal has a metadata folder of its own; is it a drop "
                              "already?");
         else if (file->kind == KW_FILE_DATA)
-            status = kw_drop_open_file(drop, file, &fd, err);
+            status = kw_drop_open_file(drop, file, &fd, NULL, err);
         if (!status && fd >= 0)
             status = seal_file(seal, fd, file->size, file->path, err);
         kw_close(&fd);

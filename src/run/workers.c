@@ -179,9 +179,7 @@ static enum kw_status open_source(const struct kw_run *run, struct run_file *fil
                                   struct kw_error *err)
 {
     struct stat info;
-    enum kw_status status = kw_drop_open_file(run->drop, file->file, ret_fd, err);
-    if (!status && fstat(*ret_fd, &info) != 0)
-        status = kw_fail_errno(err, KW_READ, errno, "a file of the drop can't be looked at");
+    enum kw_status status = kw_drop_open_file(run->drop, file->file, ret_fd, &info, err);
     if (!status)
         file->source = kw_stamp(&info);
     return status;
