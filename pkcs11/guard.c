@@ -5,12 +5,18 @@
  * the module may hold locks, or know sessions, that are in between. If it never comes back, its
  * thread and its memory stay as long as the process. */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "guard.h"
 
 #define DEFAULT_TIMEOUT_MS 30000
+#define NS_A_SECOND        1000000000L
+#define NS_A_MS            1000000L
+#define WATCH_NS           (50 * 1000L)
 /* Sessions that are to be closed when the module is back; more than that are left open. */
 #define UNCLOSED_MAX 64
 
@@ -27,7 +33,7 @@ struct call {
 struct gate {
     pthread_mutex_t lock;
     pthread_cond_t opened;
-    bool open;
+    atomic_bool open;
 };
 
 /* Its thread has one call after the other, and waits in between. */
@@ -44,6 +50,8 @@ struct kw_guard {
     size_t number;
     const CK_FUNCTION_LIST *real;
     CK_FUNCTION_LIST list;
+    unsigned processors;
+    atomic_uint under_way; /* calls that the module works on */
 
     pthread_mutex_t lock; /* guards what follows; never held while the module works */
     struct worker *idle;
@@ -111,6 +119,19 @@ static void come_back(struct kw_guard *guard, const struct call *call)
 
 /* ---- threads ---- */
 
+static struct timespec time_in(uint64_t nanoseconds)
+{
+    struct timespec when = {.tv_sec = 0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &when); /* Linux always has this clock */
+    when.tv_sec += (time_t)(nanoseconds / NS_A_SECOND);
+    when.tv_nsec += (long)(nanoseconds % NS_A_SECOND);
+    if (when.tv_nsec >= NS_A_SECOND) {
+        when.tv_sec++;
+        when.tv_nsec -= NS_A_SECOND;
+    }
+    return when;
+}
+
 static void gate_init(struct gate *gate)
 {
     pthread_condattr_t monotonic;
@@ -161,6 +182,7 @@ static bool do_call(struct worker *worker, struct call *call)
 {
     struct kw_guard *guard = worker->guard;
     call->rv = kw_call_kinds[call->which].run(guard->real, &call->copy.args);
+    (void)atomic_fetch_sub(&guard->under_way, 1);
     (void)pthread_mutex_lock(&guard->lock);
     bool abandoned = call->abandoned;
     call->done = !abandoned;
@@ -174,10 +196,26 @@ static bool do_call(struct worker *worker, struct call *call)
     return !abandoned;
 }
 
+/* The next call most often follows soon, and to be woken on a processor that sleeps takes as long
+ * as the caller needs until then. Not where other calls want the processors. */
+static void watch(const struct worker *worker)
+{
+    struct timespec now;
+    const struct timespec end = time_in(WATCH_NS);
+    do {
+        if (atomic_load(&worker->given.open) ||
+            atomic_load(&worker->guard->under_way) >= worker->guard->processors)
+            return;
+        (void)sched_yield(); /* never fails on Linux */
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec < end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+}
+
 static void *work(void *argument)
 {
     struct worker *worker = argument;
     for (;;) {
+        watch(worker);
         (void)gate_pass(&worker->given, NULL);
         if (!worker->call)
             return NULL;
@@ -206,26 +244,14 @@ static struct worker *worker_new(struct kw_guard *guard)
 
 /* ---- handing a call over ---- */
 
-static struct timespec deadline_in(unsigned timeout_ms)
-{
-    struct timespec deadline = {.tv_sec = 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += timeout_ms / 1000;
-    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
-    if (deadline.tv_nsec >= 1000000000L) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000L;
-    }
-    return deadline;
-}
-
 /* Under the lock, which is let go of while the module works. */
 static CK_RV wait_for(struct worker *worker, struct call *call, unsigned timeout_ms)
 {
     struct kw_guard *guard = worker->guard;
-    const struct timespec deadline = deadline_in(timeout_ms);
+    const struct timespec deadline = time_in((uint64_t)timeout_ms * NS_A_MS);
     (void)pthread_mutex_unlock(&guard->lock);
     worker->call = call;
+    (void)atomic_fetch_add(&guard->under_way, 1);
     gate_open(&worker->given);
     bool answered = gate_pass(&worker->answered, &deadline);
     (void)pthread_mutex_lock(&guard->lock);
@@ -337,6 +363,7 @@ enum kw_status kw_guard_new(const CK_FUNCTION_LIST *real, struct kw_guard **ret_
     guard->number = number;
     guard->real = real;
     guard->timeout_ms = DEFAULT_TIMEOUT_MS;
+    guard->processors = kw_processors();
     kw_guard_fill_list(number, real, &guard->list);
     guards[number] = guard;
     *ret_guard = guard;

@@ -185,6 +185,8 @@ void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);
 /* A thread that takes no signals: those are for the program's own threads. */
 enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
                                struct kw_error *err);
+/* Those that this process may use; at least 1. */
+unsigned kw_processors(void);
 
 /* ---- confinement: confine.c, confine_calls.c ---- */
 

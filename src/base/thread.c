@@ -1,4 +1,5 @@
 /* Threads. */
+#include <sched.h>
 #include <signal.h>
 
 #include "base/base.h"
@@ -20,4 +21,13 @@ enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argumen
         return kw_fail_errno(err, KW_NO_MEMORY, code,
                              "a thread can't be started; allow more of them, or use --jobs 1");
     return KW_OK;
+}
+
+unsigned kw_processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1;
+    int count = CPU_COUNT(&set);
+    return count < 1 ? 1 : (unsigned)count;
 }

@@ -1,5 +1,4 @@
 /* What was asked for, or else configured, or else the default. */
-#include <sched.h>
 #include <string.h>
 
 #include "internal.h"
@@ -7,13 +6,10 @@
 /* Deflate can't do more than 1032, so that this stops no honest file. */
 #define MAX_RATIO 1100
 
-static unsigned processors(void)
+static unsigned jobs_by_default(void)
 {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 1;
-    int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : count > KW_MAX_JOBS ? KW_MAX_JOBS : (unsigned)count;
+    unsigned count = kw_processors();
+    return count > KW_MAX_JOBS ? KW_MAX_JOBS : count;
 }
 
 /* Whether `asked`, or else `configured`, or else `yes`, is `yes` and not `no`. */
@@ -42,7 +38,7 @@ enum kw_status kw_settings_resolve(const struct kw_keyring *keyring, const char 
     if (jobs > KW_MAX_JOBS)
         return kw_fail(err, KW_USAGE, "jobs is 1 to %d", KW_MAX_JOBS);
     if (settings.jobs == 0)
-        settings.jobs = config->run.jobs > 0 ? (unsigned)config->run.jobs : processors();
+        settings.jobs = config->run.jobs > 0 ? (unsigned)config->run.jobs : jobs_by_default();
     if (settings.jobs > KW_MAX_JOBS)
         settings.jobs = KW_MAX_JOBS;
     settings.limits.ratio = config->run.max_ratio > 0 ? (uint64_t)config->run.max_ratio : MAX_RATIO;
