@@ -189,55 +189,117 @@ static CK_RV use_public_key(struct kw_token *token, struct kw_session *session,
     return rv;
 }
 
+/* RSA keys, of any class where that is NULL. */
 static enum kw_status find_keys(struct kw_token *token, struct kw_session *session,
-                                CK_OBJECT_CLASS class, const struct kw_key_filter *filter,
+                                const CK_OBJECT_CLASS *class, const struct kw_key_filter *filter,
                                 CK_OBJECT_HANDLE **ret_handles, size_t *ret_count,
                                 struct kw_error *err)
 {
-    enum { OF_ALL = 2 };
     CK_KEY_TYPE type = CKK_RSA;
-    CK_ATTRIBUTE wanted[OF_ALL + 2] = {
-        {CKA_CLASS, &class, sizeof(class)},
-        {CKA_KEY_TYPE, &type, sizeof(type)},
-    };
-    size_t count = OF_ALL;
+    CK_ATTRIBUTE wanted[4] = {{CKA_KEY_TYPE, &type, sizeof(type)}};
+    size_t count = 1;
+    if (class)
+        wanted[count++] = (CK_ATTRIBUTE){CKA_CLASS, (void *)class, sizeof(*class)};
+    size_t of_all = count;
+    size_t max = class ? KW_TOKEN_KEYS_MAX : 2 * KW_TOKEN_KEYS_MAX;
     if (filter && filter->id_len > 0)
         wanted[count++] = (CK_ATTRIBUTE){CKA_ID, (void *)filter->id, filter->id_len};
     if (filter && filter->label_len > 0)
         wanted[count++] = (CK_ATTRIBUTE){CKA_LABEL, (void *)filter->label, filter->label_len};
-    enum kw_status status = kw_objects_find(token, session, wanted, count, KW_TOKEN_KEYS_MAX,
-                                            ret_handles, ret_count, err);
+    enum kw_status status =
+        kw_objects_find(token, session, wanted, count, max, ret_handles, ret_count, err);
     /* Some tokens refuse ids that none of their keys could have. */
-    if (count == OF_ALL || status != KW_TOKEN || kw_rv_remedy(session->failure) != KW_REMEDY_NONE)
+    if (count == of_all || status != KW_TOKEN || kw_rv_remedy(session->failure) != KW_REMEDY_NONE)
         return status;
     session->failure = CKR_OK;
-    return kw_objects_find(token, session, wanted, OF_ALL, KW_TOKEN_KEYS_MAX, ret_handles,
-                           ret_count, err);
+    return kw_objects_find(token, session, wanted, of_all, max, ret_handles, ret_count, err);
+}
+
+/* What a search gave. */
+struct halves {
+    CK_OBJECT_HANDLE *handles; /* the private halves, then the public ones */
+    size_t private_count;
+    size_t public_count;
+    bool has_public; /* all of the same ids were looked for too */
+};
+
+static CK_RV is_private(struct kw_token *token, struct kw_session *session, CK_OBJECT_HANDLE handle,
+                        bool *ret_private)
+{
+    CK_OBJECT_CLASS class = CKO_DATA;
+    CK_ATTRIBUTE attribute = {CKA_CLASS, &class, sizeof(class)};
+    CK_RV rv = kw_attributes_read(token->functions, session, handle, &attribute, 1);
+    *ret_private = rv == CKR_OK && kw_attribute_known(&attribute) && class == CKO_PRIVATE_KEY;
+    return rv;
+}
+
+/* Both halves of the keys of an id with one search: each takes a module long that has thousands of
+ * objects. */
+static enum kw_status find_halves(struct kw_token *token, struct kw_session *session,
+                                  const struct kw_key_filter *filter, struct halves *halves,
+                                  struct kw_error *err)
+{
+    size_t count = 0;
+    enum kw_status status = find_keys(token, session, NULL, filter, &halves->handles, &count, err);
+    for (size_t i = 0; i < count && !status; i++) {
+        bool private = false;
+        CK_OBJECT_HANDLE handle = halves->handles[i];
+        CK_RV rv = is_private(token, session, handle, &private);
+        if (rv != CKR_OK)
+            status = kw_session_fail(token, session, rv, "read a key", err);
+        if (private) {
+            halves->handles[i] = halves->handles[halves->private_count];
+            halves->handles[halves->private_count++] = handle;
+        }
+    }
+    halves->public_count = count - halves->private_count;
+    halves->has_public = true;
+    return status;
+}
+
+static enum kw_status find_private(struct kw_token *token, struct kw_session *session,
+                                   const struct kw_key_filter *filter, struct halves *halves,
+                                   struct kw_error *err)
+{
+    static const CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
+    if (filter && filter->id_len > 0 && filter->label_len == 0)
+        return find_halves(token, session, filter, halves, err);
+    return find_keys(token, session, &class, filter, &halves->handles, &halves->private_count, err);
 }
 
 /* Of thousands of public keys none but those of its id are read for the sake of one private key. */
-static enum kw_status use_public_keys(struct kw_token *token, struct kw_session *session,
-                                      struct kw_token_key **sorted, size_t count,
-                                      struct kw_error *err)
+static enum kw_status find_public(struct kw_token *token, struct kw_session *session,
+                                  const struct kw_token_key *only, struct halves *halves,
+                                  struct kw_error *err)
 {
-    const struct kw_key_filter of_one = {.id = sorted[0]->id, .id_len = sorted[0]->id_len};
-    CK_OBJECT_HANDLE *handles = NULL;
-    size_t handle_count = 0;
-    enum kw_status status = find_keys(token, session, CKO_PUBLIC_KEY, count == 1 ? &of_one : NULL,
-                                      &handles, &handle_count, err);
-    if (status)
-        return status;
-    for (size_t i = 0; i < handle_count && !status; i++) {
-        CK_RV rv = use_public_key(token, session, handles[i], sorted, count);
+    static const CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
+    const struct kw_key_filter of_one = {.id = only ? only->id : NULL,
+                                         .id_len = only ? only->id_len : 0};
+    if (halves->has_public)
+        return KW_OK;
+    free(halves->handles);
+    *halves = (struct halves){.has_public = true};
+    return find_keys(token, session, &class, only ? &of_one : NULL, &halves->handles,
+                     &halves->public_count, err);
+}
+
+static enum kw_status use_public_keys(struct kw_token *token, struct kw_session *session,
+                                      struct halves *halves, struct kw_token_key **sorted,
+                                      size_t count, struct kw_error *err)
+{
+    enum kw_status status = find_public(token, session, count == 1 ? sorted[0] : NULL, halves, err);
+    for (size_t i = 0; i < halves->public_count && !status; i++) {
+        CK_RV rv = use_public_key(token, session, halves->handles[halves->private_count + i],
+                                  sorted, count);
         if (rv != CKR_OK)
             status = kw_session_fail(token, session, rv, "read a public key", err);
     }
-    free(handles);
     return status;
 }
 
 static enum kw_status complete_keys(struct kw_token *token, struct kw_session *session,
-                                    struct kw_token_key *keys, size_t count, struct kw_error *err)
+                                    struct halves *halves, struct kw_token_key *keys, size_t count,
+                                    struct kw_error *err)
 {
     struct kw_token_key **sorted = calloc(count + 1, sizeof(*sorted));
     if (!sorted)
@@ -249,7 +311,7 @@ static enum kw_status complete_keys(struct kw_token *token, struct kw_session *s
     enum kw_status status = KW_OK;
     if (lacking > 0) {
         qsort(sorted, lacking, sizeof(*sorted), by_modulus_and_id);
-        status = use_public_keys(token, session, sorted, lacking, err);
+        status = use_public_keys(token, session, halves, sorted, lacking, err);
     }
     free(sorted);
     return status;
@@ -264,23 +326,24 @@ struct key_list {
 };
 
 static enum kw_status read_keys(struct kw_token *token, struct kw_session *session,
-                                const CK_OBJECT_HANDLE *handles, size_t count,
-                                struct key_list *list, struct kw_error *err)
+                                struct halves *halves, struct key_list *list, struct kw_error *err)
 {
+    size_t count = halves->private_count;
+    CK_OBJECT_HANDLE first = count > 0 ? halves->handles[0] : CK_INVALID_HANDLE;
     struct kw_token_key *keys = calloc(count + 1, sizeof(*keys));
     if (!keys)
         return kw_fail_memory(err);
     enum kw_status status = KW_OK;
     for (size_t i = 0; i < count && !status; i++) {
-        CK_RV rv = kw_key_read(token, session, handles[i], &keys[i]);
+        CK_RV rv = kw_key_read(token, session, halves->handles[i], &keys[i]);
         if (rv != CKR_OK)
             status = kw_session_fail(token, session, rv, "read a key", err);
     }
     if (!status)
-        status = complete_keys(token, session, keys, count, err);
+        status = complete_keys(token, session, halves, keys, count, err);
     /* It was asked for alone because it is about to be used. */
     if (!status && list->filter && count == 1 && keys[0].public.modulus_len > 0)
-        kw_key_remember(token, session, &keys[0], handles[0]);
+        kw_key_remember(token, session, &keys[0], first);
     if (status) {
         free(keys);
         return status;
@@ -294,14 +357,11 @@ static enum kw_status list_keys(struct kw_token *token, struct kw_session *sessi
                                 struct kw_error *err)
 {
     struct key_list *list = context;
-    CK_OBJECT_HANDLE *handles = NULL;
-    size_t count = 0;
-    enum kw_status status =
-        find_keys(token, session, CKO_PRIVATE_KEY, list->filter, &handles, &count, err);
-    if (status)
-        return status;
-    status = read_keys(token, session, handles, count, list, err);
-    free(handles);
+    struct halves halves = {.handles = NULL};
+    enum kw_status status = find_private(token, session, list->filter, &halves, err);
+    if (!status)
+        status = read_keys(token, session, &halves, list, err);
+    free(halves.handles);
     if (!status && (status = kw_session_check_login(token, session, err))) {
         free(list->keys);
         list->keys = NULL;
