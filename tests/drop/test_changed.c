@@ -150,7 +150,8 @@ static void refuses_what_took_a_files_place(void **state)
         swaps[i]();
         struct kw_error err = {0};
         int fd = -7;
-        assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, NULL, &err), KW_READ);
+        assert_int_equal(kw_drop_open_file(drop, kw_drop_find(drop, "b/c"), &fd, NULL, &err),
+                         KW_READ);
         assert_int_equal(fd, -7);
         assert_non_null(strstr(err.message, "\"b/c\""));
         assert_int_equal(scratch_descriptors(), before);
