@@ -449,7 +449,8 @@ interrupt() {
     echo 999999 >wrong
     chmod 600 wrong
     deliver one
-    expect 3 keyward watch inbox --out out --marker _SUCCESS \
+    # Without --once: for a token that is away it would wait for ever.
+    expect 3 timeout 60 "$KW_PROGRAM" watch inbox --out out --marker _SUCCESS \
         --token "$(token_with "pin-source=file:$PWD/wrong")"
     [ "$(calls_of C_Login)" -eq 1 ]
     [ -d inbox/one ]
