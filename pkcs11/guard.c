@@ -332,6 +332,7 @@ static void start_anew_in_child(void)
         (void)pthread_mutex_init(&guards[i]->lock, NULL);
         guards[i]->idle = NULL;
         guards[i]->hung = 0;
+        atomic_store(&guards[i]->under_way, 0);
         guards[i]->unclosed_count = 0;
     }
 }

@@ -200,19 +200,12 @@ static enum kw_status find_keys(struct kw_token *token, struct kw_session *sessi
     size_t count = 1;
     if (class)
         wanted[count++] = (CK_ATTRIBUTE){CKA_CLASS, (void *)class, sizeof(*class)};
-    size_t of_all = count;
     size_t max = class ? KW_TOKEN_KEYS_MAX : 2 * KW_TOKEN_KEYS_MAX;
     if (filter && filter->id_len > 0)
         wanted[count++] = (CK_ATTRIBUTE){CKA_ID, (void *)filter->id, filter->id_len};
     if (filter && filter->label_len > 0)
         wanted[count++] = (CK_ATTRIBUTE){CKA_LABEL, (void *)filter->label, filter->label_len};
-    enum kw_status status =
-        kw_objects_find(token, session, wanted, count, max, ret_handles, ret_count, err);
-    /* Some tokens refuse ids that none of their keys could have. */
-    if (count == of_all || status != KW_TOKEN || kw_rv_remedy(session->failure) != KW_REMEDY_NONE)
-        return status;
-    session->failure = CKR_OK;
-    return kw_objects_find(token, session, wanted, of_all, max, ret_handles, ret_count, err);
+    return kw_objects_find(token, session, wanted, count, max, ret_handles, ret_count, err);
 }
 
 /* What a search gave. */
@@ -257,14 +250,29 @@ static enum kw_status find_halves(struct kw_token *token, struct kw_session *ses
     return status;
 }
 
+/* Some tokens refuse ids that none of their keys could have, or to search without a class. */
+static bool was_refused(struct kw_session *session, enum kw_status status)
+{
+    bool refused = status == KW_TOKEN && kw_rv_remedy(session->failure) == KW_REMEDY_NONE;
+    if (refused)
+        session->failure = CKR_OK;
+    return refused;
+}
+
 static enum kw_status find_private(struct kw_token *token, struct kw_session *session,
                                    const struct kw_key_filter *filter, struct halves *halves,
                                    struct kw_error *err)
 {
     static const CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
-    if (filter && filter->id_len > 0 && filter->label_len == 0)
-        return find_halves(token, session, filter, halves, err);
-    return find_keys(token, session, &class, filter, &halves->handles, &halves->private_count, err);
+    bool by_id = filter && filter->id_len > 0 && filter->label_len == 0;
+    enum kw_status status = by_id ? find_halves(token, session, filter, halves, err)
+                                  : find_keys(token, session, &class, filter, &halves->handles,
+                                              &halves->private_count, err);
+    if (!filter || !was_refused(session, status))
+        return status;
+    free(halves->handles);
+    *halves = (struct halves){.handles = NULL};
+    return find_keys(token, session, &class, NULL, &halves->handles, &halves->private_count, err);
 }
 
 /* Of thousands of public keys none but those of its id are read for the sake of one private key. */
@@ -279,8 +287,11 @@ static enum kw_status find_public(struct kw_token *token, struct kw_session *ses
         return KW_OK;
     free(halves->handles);
     *halves = (struct halves){.has_public = true};
-    return find_keys(token, session, &class, only ? &of_one : NULL, &halves->handles,
-                     &halves->public_count, err);
+    enum kw_status status = find_keys(token, session, &class, only ? &of_one : NULL,
+                                      &halves->handles, &halves->public_count, err);
+    if (!only || !was_refused(session, status))
+        return status;
+    return find_keys(token, session, &class, NULL, &halves->handles, &halves->public_count, err);
 }
 
 static enum kw_status use_public_keys(struct kw_token *token, struct kw_session *session,

@@ -102,13 +102,17 @@ static int link_nameless(struct file_sink *sink, const char *name)
 {
     if (linkat(sink->fd, "", sink->folder, name, AT_EMPTY_PATH) == 0)
         return 0;
-    if (errno == EEXIST)
+    int code = errno;
+    if (code == EEXIST)
         return -1;
     char self[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
     int written = snprintf(self, sizeof(self), "/proc/self/fd/%d", sink->fd);
     if (written < 0)
         return -1;
-    return linkat(AT_FDCWD, self, sink->folder, name, AT_SYMLINK_FOLLOW);
+    int linked = linkat(AT_FDCWD, self, sink->folder, name, AT_SYMLINK_FOLLOW);
+    if (linked != 0 && errno == ENOENT) /* there is no /proc; that is not what is the matter */
+        errno = code;
+    return linked;
 }
 
 /* Calls `make` with new temporary names until one is free, and notes it. */

@@ -49,7 +49,7 @@ struct kw_common {
 /* A key that was asked for before all were read. It stays where it is until the keys are read anew.
  */
 struct picked_key {
-    char *text; /* what it was first asked for by */
+    char *text; /* what it was asked for by */
     struct kw_token_key key;
     struct key_note note;
     struct picked_key *next;

@@ -32,20 +32,9 @@ static const struct kw_token_key *find_picked(const struct kw_keyring *keyring, 
     return picked && !keyring->stale ? &picked->key : NULL;
 }
 
-/* Once, whatever it is asked for by: what is noted of a key must not depend on that. */
-static struct picked_key *find_same(const struct kw_keyring *keyring,
-                                    const struct kw_token_key *key)
-{
-    struct picked_key *picked = keyring->picked;
-    while (picked &&
-           !(kw_rsa_same(&picked->key.public, &key->public) && picked->key.id_len == key->id_len &&
-             memcmp(picked->key.id, key->id, key->id_len) == 0))
-        picked = picked->next;
-    return picked;
-}
-
-static enum kw_status add(struct kw_keyring *keyring, const char *text,
-                          const struct kw_token_key *key, struct kw_error *err)
+static enum kw_status keep(struct kw_keyring *keyring, const char *text,
+                           const struct kw_token_key *key, const struct kw_token_key **ret_key,
+                           struct kw_error *err)
 {
     struct picked_key *picked = calloc(1, sizeof(*picked));
     char *copy = strdup(text);
@@ -54,22 +43,13 @@ static enum kw_status add(struct kw_keyring *keyring, const char *text,
         free(copy);
         return kw_fail_memory(err);
     }
-    *picked = (struct picked_key){.text = copy, .key = *key, .next = keyring->picked};
-    keyring->picked = picked;
-    return KW_OK;
-}
-
-static enum kw_status keep(struct kw_keyring *keyring, const char *text,
-                           const struct kw_token_key *key, const struct kw_token_key **ret_key,
-                           struct kw_error *err)
-{
     if (keyring->stale)
         kw_forget_keys(keyring);
     keyring->stale = false;
-    enum kw_status status = find_same(keyring, key) ? KW_OK : add(keyring, text, key, err);
-    if (!status)
-        *ret_key = &find_same(keyring, key)->key;
-    return status;
+    *picked = (struct picked_key){.text = copy, .key = *key, .next = keyring->picked};
+    keyring->picked = picked;
+    *ret_key = &picked->key;
+    return KW_OK;
 }
 
 static bool fits(const struct kw_token_key *key, const struct kw_key_filter *filter)

@@ -48,20 +48,33 @@ calls_with() {
 }
 
 @test "a token that refuses to search by what is asked for shows all its keys instead" {
-    local fault faulty
+    local fault faulty answer
     fault=$(dirname "$KW_PROGRAM")/tests/pkcs11/kw_fault_module.so
     [ -e "$fault" ] || skip "the module with faults is not built beside the program"
     let_write_tokens "$PWD"
     export KW_FAULT_REAL_MODULE=$KW_TEST_MODULE KW_FAULT_LOG=$PWD/calls
     faulty=${KW_TEST_TOKEN/"$KW_TEST_MODULE"/"$fault"}
-    # CKR_ATTRIBUTE_VALUE_INVALID
-    KW_FAULT_SCRIPT='C_FindObjectsInit answer 0x13 1 1' \
-        expect 0 keyward decrypt "$E2E/drop" --out out --token "$faulty"
-    [ "$(grep -m 1 -c '^C_FindObjectsInit 0x13$' calls)" -eq 1 ]
-    whole
+    # CKR_ATTRIBUTE_VALUE_INVALID; CKR_TEMPLATE_INCOMPLETE where there is no class
+    for answer in 0x13 0xd0; do
+        rm -rf out
+        KW_FAULT_SCRIPT="C_FindObjectsInit answer $answer 1 1" \
+            expect 0 keyward decrypt "$E2E/drop" --out out --token "$faulty"
+        [ "$(grep -m 1 -c "^C_FindObjectsInit $answer\$" calls)" -eq 1 ]
+        whole
+    done
     KW_FAULT_SCRIPT='C_FindObjectsInit answer 0x13' \
         expect 6 keyward inspect "$E2E/drop" --token "$faulty"
     says CKR_ATTRIBUTE_VALUE_INVALID
+}
+
+@test "a key that is too short is refused by whatever it is asked for" {
+    pkcs11-tool --module "$KW_TEST_MODULE" --token-label keyward --login --pin env:KW_PIN \
+        --keypairgen --key-type rsa:1024 --label short --id 0102ff --usage-decrypt >/dev/null 2>&1 ||
+        skip "the token makes no RSA key of 1024 bits"
+    for name in short 0102ff pkcs11:object=short 'pkcs11:id=%01%02%ff'; do
+        expect 5 on_token decrypt "$E2E/drop" --out out --key "$name"
+        says '2048'
+    done
 }
 
 @test "inspect works without a token, and as JSON" {
