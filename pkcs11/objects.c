@@ -250,7 +250,6 @@ static enum kw_status find_halves(struct kw_token *token, struct kw_session *ses
     return status;
 }
 
-/* Some tokens refuse ids that none of their keys could have, or to search without a class. */
 static bool was_refused(struct kw_session *session, enum kw_status status)
 {
     bool refused = status == KW_TOKEN && kw_rv_remedy(session->failure) == KW_REMEDY_NONE;
@@ -259,20 +258,32 @@ static bool was_refused(struct kw_session *session, enum kw_status status)
     return refused;
 }
 
+/* Some tokens refuse ids that none of their keys could have: then all of the class. */
+static enum kw_status find_of_class(struct kw_token *token, struct kw_session *session,
+                                    CK_OBJECT_CLASS class, const struct kw_key_filter *filter,
+                                    CK_OBJECT_HANDLE **ret_handles, size_t *ret_count,
+                                    struct kw_error *err)
+{
+    enum kw_status status = find_keys(token, session, &class, filter, ret_handles, ret_count, err);
+    if (!filter || !was_refused(session, status))
+        return status;
+    return find_keys(token, session, &class, NULL, ret_handles, ret_count, err);
+}
+
+/* Some tokens refuse to search without a class. */
 static enum kw_status find_private(struct kw_token *token, struct kw_session *session,
                                    const struct kw_key_filter *filter, struct halves *halves,
                                    struct kw_error *err)
 {
-    static const CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
-    bool by_id = filter && filter->id_len > 0 && filter->label_len == 0;
-    enum kw_status status = by_id ? find_halves(token, session, filter, halves, err)
-                                  : find_keys(token, session, &class, filter, &halves->handles,
-                                              &halves->private_count, err);
-    if (!filter || !was_refused(session, status))
-        return status;
-    free(halves->handles);
-    *halves = (struct halves){.handles = NULL};
-    return find_keys(token, session, &class, NULL, &halves->handles, &halves->private_count, err);
+    if (filter && filter->id_len > 0 && filter->label_len == 0) {
+        enum kw_status status = find_halves(token, session, filter, halves, err);
+        if (!was_refused(session, status))
+            return status;
+        free(halves->handles);
+        *halves = (struct halves){.handles = NULL};
+    }
+    return find_of_class(token, session, CKO_PRIVATE_KEY, filter, &halves->handles,
+                         &halves->private_count, err);
 }
 
 /* Of thousands of public keys none but those of its id are read for the sake of one private key. */
@@ -280,18 +291,14 @@ static enum kw_status find_public(struct kw_token *token, struct kw_session *ses
                                   const struct kw_token_key *only, struct halves *halves,
                                   struct kw_error *err)
 {
-    static const CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
     const struct kw_key_filter of_one = {.id = only ? only->id : NULL,
                                          .id_len = only ? only->id_len : 0};
     if (halves->has_public)
         return KW_OK;
     free(halves->handles);
     *halves = (struct halves){.has_public = true};
-    enum kw_status status = find_keys(token, session, &class, only ? &of_one : NULL,
-                                      &halves->handles, &halves->public_count, err);
-    if (!only || !was_refused(session, status))
-        return status;
-    return find_keys(token, session, &class, NULL, &halves->handles, &halves->public_count, err);
+    return find_of_class(token, session, CKO_PUBLIC_KEY, only ? &of_one : NULL, &halves->handles,
+                         &halves->public_count, err);
 }
 
 static enum kw_status use_public_keys(struct kw_token *token, struct kw_session *session,

@@ -91,10 +91,9 @@ static bool source_is_same(struct recheck *recheck, unsigned worker, struct run_
     if (kw_drop_open_file(recheck->run->drop, file->file, &fd, &info, NULL))
         return false;
     struct stamp now = kw_stamp(&info);
-    bool same = same_stamp(&now, &file->source);
-    if (!same)
-        same = file->has_sha256 && now.size == file->source.size &&
-               has_sha256(recheck, worker, fd, file);
+    bool same =
+        same_stamp(&now, &file->source) || (file->has_sha256 && now.size == file->source.size &&
+                                            has_sha256(recheck, worker, fd, file));
     kw_close(&fd);
     return same;
 }

@@ -36,8 +36,7 @@ class Kill:
     leaves half of it, and the token is lost. So it is put back as it was."""
 
     def __init__(self):
-        folder = pathlib.Path(os.environ["KW_TEST_PIN_FILE"]).parent
-        self.kept = [(path, path.read_bytes()) for path in folder.rglob("token.object")]
+        self.kept = [(x, x.read_bytes()) for x in setup_folder().rglob("token.object")]
 
     def give_back(self):
         for path, data in self.kept:
@@ -72,7 +71,7 @@ class Server(Kill):
 
     def start(self):
         """What was killed may still be writing, so that the first try finds no token."""
-        command = [HSM_SETUP / "p11-kit", server_folder()]
+        command = [HSM_SETUP / "p11-kit", setup_folder()]
         for _ in range(3):
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
             if done.returncode == 0:
@@ -81,13 +80,13 @@ class Server(Kill):
         raise RuntimeError(done.stderr)
 
 
-def server_folder():
+def setup_folder():
     return pathlib.Path(os.environ["KW_TEST_PIN_FILE"]).parent
 
 
 def server_pid():
     """0 where there is no server."""
-    file = server_folder() / "server.pid"
+    file = setup_folder() / "server.pid"
     return int(file.read_text()) if file.exists() else 0
 
 
