@@ -134,6 +134,7 @@ const struct kw_use_flags kw_use_flags[KW_USE_COUNT] = {
     [KW_USE_DECRYPT] = {.decrypt = true, .unwrap = true},
     [KW_USE_IMPORT] = {.unwrap = true},
     [KW_USE_SIGN] = {.sign = true},
+    [KW_USE_ALL] = {.decrypt = true, .unwrap = true, .sign = true},
 };
 
 struct flag {

@@ -195,6 +195,7 @@ enum kw_key_use {
     KW_USE_DECRYPT, /* the private half decrypts and unwraps, the public one encrypts and wraps */
     KW_USE_IMPORT,  /* a key exchange key: unwraps, and wraps */
     KW_USE_SIGN,    /* signs, and verifies */
+    KW_USE_ALL,     /* decrypts, unwraps and signs: Key Vault's default for a new key */
     KW_USE_COUNT
 };
 /* What a new RSA key pair is to be. Both halves stay on the token and bear the

@@ -25,6 +25,7 @@ enum kw_status {
     KW_PIN_MISSING = 301,     /* a PIN is needed and there is none */
     KW_PIN_WRONG = 302,       /* the token refused the PIN; it was sent once */
     KW_PIN_LOCKED = 303,      /* locked, or one more wrong try would lock it */
+    KW_DENIED = 304,          /* who asks may not do that */
     KW_DROP = 400,            /* the drop's folder or files are not what a drop has */
     KW_METADATA = 401,        /* the metadata can't be read or contradicts itself */
     KW_NOT_ENCRYPTED = 402,   /* no metadata says how it was encrypted */

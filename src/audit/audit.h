@@ -143,6 +143,13 @@ struct kw_deed {
     const char *op;  /* "unwrap", "file", "run", "key.create" and so on */
     const char *run; /* 32 hex digits */
     struct {
+        const char *client;      /* who asked the service for it */
+        const char *request;     /* its number of the request, 32 hex digits */
+        const char *correlation; /* the client's own, or the proxy's request context */
+        const char *outer;       /* the proxy's request_id */
+        const char *pool;        /* the Managed HSM pool that asks the proxy */
+    } request;
+    struct {
         const char *token, *serial; /* the token's label and serial number */
         const char *label, *id;     /* id in hex */
         const char *modulus_sha256; /* hex */

@@ -289,6 +289,35 @@ struct kw_config_key { /* [key VERSION] */
     char *version;
     char *uri; /* pkcs11: URI of the private key that the version means */
 };
+struct kw_config_listener { /* [listener vault], [listener proxy], [listener status] */
+    char *name;
+    char *address;            /* HOST:PORT */
+    char *host;               /* HOST or HOST:PORT as clients see it, where that is not `address` */
+    char *resource;           /* what tokens are for, as clients are told: https://HOST */
+    char *certificate;        /* absolute path of a PEM chain */
+    char *key;                /* absolute path of a PEM private key, or a pkcs11: URI */
+    char *client_ca;          /* absolute path of PEM certificates */
+    char *client_certificate; /* none, optional, required */
+    char *prefix;             /* of the proxy's paths */
+    long threads, connections, idle_s, request_s;
+};
+struct kw_config_issuer { /* [issuer NAME] */
+    char *name;
+    char *issuer;   /* the claim "iss" */
+    char *audience; /* the claim "aud" */
+    char *jwks;     /* absolute path, or a URL that starts with https:// */
+    char *ca;       /* absolute path of PEM certificates for that URL */
+};
+struct kw_config_client { /* [client NAME] */
+    char *name;
+    char *subject; /* its certificate's common name */
+    char *san;     /* or one of its subjectAltNames, DNS or URI */
+    char *issuer;  /* or tokens of that [issuer], with this */
+    char *claim;   /* NAME=VALUE */
+    char *roles;   /* ROLE: GLOB, GLOB; ROLE: GLOB */
+    long rate;     /* requests a second */
+    long burst;
+};
 struct kw_config {
     struct kw_config_token *tokens;
     size_t token_count;
@@ -328,6 +357,21 @@ struct kw_config {
         char *read, *write; /* absolute paths with ":" between them */
         char *network;      /* none, unix, tcp */
     } sandbox;              /* [sandbox] */
+    struct kw_config_listener *listeners;
+    size_t listener_count;
+    struct kw_config_issuer *issuers;
+    size_t issuer_count;
+    struct kw_config_client *clients;
+    size_t client_count;
+    struct {
+        char *rsa1_5_keys; /* globs of names of keys that may be used with RSA1_5 */
+        char *backup_kek;  /* pkcs11: URI of the key that backups are sealed under */
+        char *byok_kek;    /* pkcs11: URI of the key that .byok files are wrapped for */
+        char *notify;      /* a command */
+        char *anomalies;   /* rules that are on */
+        long refresh_s;    /* after how long keys are read anew from the token */
+        long drain_s;      /* how long requests that were begun may take at the end */
+    } service;             /* [service] */
 };
 
 /* Reads `path` over what `config` (zeroed at first) holds already: a later file's settings win.

@@ -24,6 +24,7 @@ static const struct status_row statuses[] = {
     {KW_PIN_MISSING, "pin-missing", "A PIN is needed and there is none."},
     {KW_PIN_WRONG, "pin-wrong", "The token refused the PIN; it was sent once."},
     {KW_PIN_LOCKED, "pin-locked", "The PIN is locked, or one more wrong try would lock it."},
+    {KW_DENIED, "denied", "Who asks may not do that."},
     {KW_DROP, "drop", "The drop's folder or files are not what a drop has."},
     {KW_METADATA, "metadata", "The metadata can't be read or contradicts itself."},
     {KW_NOT_ENCRYPTED, "not-encrypted", "No metadata says how the drop was encrypted."},

@@ -85,6 +85,26 @@ enum kw_status kw_rsa_verify(struct kw_crypto *crypto, const struct kw_rsa_publi
                              enum kw_signature_alg alg, const void *data, size_t len,
                              const uint8_t *signature, size_t signature_len, struct kw_error *err);
 
+/* RFC 7518's names, over a digest that was made before. */
+enum kw_digest_signature {
+    KW_DIGEST_RS256,
+    KW_DIGEST_RS384,
+    KW_DIGEST_RS512,
+    KW_DIGEST_PS256, /* MGF1 with the same hash, a salt as long as it */
+    KW_DIGEST_PS384,
+    KW_DIGEST_PS512,
+    KW_DIGEST_SIGNATURE_COUNT
+};
+bool kw_digest_signature_parse(const char *name, enum kw_digest_signature *ret_alg);
+const char *kw_digest_signature_name(enum kw_digest_signature alg);
+size_t kw_digest_signature_hash_len(enum kw_digest_signature alg);
+/* KW_DAMAGED where it is no signature of that digest by the key; KW_USAGE for a digest of another
+ * length. */
+enum kw_status kw_rsa_verify_digest(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                                    enum kw_digest_signature alg, const uint8_t *digest, size_t len,
+                                    const uint8_t *signature, size_t signature_len,
+                                    struct kw_error *err);
+
 /* The public half of a key that signs: on the curve P-256, or RSA of 2048 to 4096 bits. */
 struct kw_public_key;
 /* Reads a PEM public key or certificate. KW_CONFIG where it is none of these; `what` names it.

@@ -125,9 +125,10 @@ struct kw_data_key {
     const struct kw_token_key *key; /* the same; owned by the keyring */
 };
 void kw_data_key_cleanup(struct kw_data_key *data_key);
-/* What a data key is unwrapped for, for the audit trail; each may be NULL. */
+/* What something is done for, for the audit trail; each may be NULL. */
 struct kw_purpose {
     const char *run, *drop, *file;
+    const char *client, *request, *correlation, *outer, *pool; /* as in struct kw_deed */
 };
 /* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
  * them are answered without the token. Threads that ask at the same time use a session each, also
@@ -144,6 +145,45 @@ enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_tok
                                  size_t wrapped_len, struct kw_data_key *ret_data_key,
                                  struct kw_error *err);
 
+/* ---- what others ask for: operate.c. On record as unwrapping is, with the same failover ---- */
+
+/* Decrypts whatever was encrypted or wrapped to the key, by that algorithm and no other, and keeps
+ * nothing. `op` is "decrypt" or "unwrap", for the trail. KW_KEY_UNWRAP, one status and message for
+ * every cause, also for a length that can't be; KW_KEY_UNUSABLE, KW_TOKEN, KW_PIN_*, KW_AUDIT. */
+enum kw_status kw_keyring_decrypt(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                  const char *op, enum kw_wrap_alg alg,
+                                  const struct kw_purpose *purpose, const uint8_t *data, size_t len,
+                                  struct kw_secret **ret_secret, struct kw_error *err);
+/* Signs a digest, as long as the algorithm's hash (else KW_USAGE). `out` gets as many bytes as the
+ * modulus has; what was signed is verified on the host before it counts. */
+enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               enum kw_digest_signature alg, const struct kw_purpose *purpose,
+                               const uint8_t *digest, size_t len, uint8_t out[KW_RSA_MAX_BYTES],
+                               struct kw_error *err);
+/* AES-256 key wrap by a key on the token: RFC 3394 or, padded, RFC 5649. *ret_wrapped may hold
+ * KW_SECRET_MAX + 16. KW_KEY_UNUSABLE where the token has no mechanism that passes the known-answer
+ * test. */
+enum kw_status kw_keyring_aes_keys(struct kw_keyring *keyring, struct kw_token_key **ret_keys,
+                                   size_t *ret_count, struct kw_error *err);
+enum kw_status kw_keyring_aes_wrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                   bool padded, const struct kw_purpose *purpose,
+                                   const struct kw_secret *secret, struct kw_buffer *ret_wrapped,
+                                   struct kw_error *err);
+enum kw_status kw_keyring_aes_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                     bool padded, const struct kw_purpose *purpose,
+                                     const uint8_t *wrapped, size_t len,
+                                     struct kw_secret **ret_secret, struct kw_error *err);
+
+/* Whether the token that serves now answers, without an entry on the trail: KW_TOKEN and so on. */
+enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err);
+struct kw_keyring_stats {
+    size_t sessions, sessions_in_use, sessions_max; /* of the token that serves */
+    uint64_t recoveries;                            /* sessions or logins that were won back */
+    uint64_t failovers, returns;                    /* switches to the second token and back */
+    bool on_second;                                 /* it serves now */
+};
+void kw_keyring_stats(struct kw_keyring *keyring, struct kw_keyring_stats *ret_stats);
+
 /* ---- the forms of a data key: datakey.c ---- */
 
 /* What RSA decryption gave, as 32 bytes: they themselves, or base64, base64url or hex text of them,
@@ -156,6 +196,36 @@ enum kw_status kw_data_key_decode(const struct kw_secret *unwrapped, struct kw_s
 /* These change the token and not what the keyring has read: kw_keyring_versions and kw_keyring_find
  * go on giving what was there before. */
 
+/* What a key's record says besides, as Key Vault has it. */
+enum kw_key_op {
+    KW_OP_ENCRYPT = 1,
+    KW_OP_DECRYPT = 2,
+    KW_OP_SIGN = 4,
+    KW_OP_VERIFY = 8,
+    KW_OP_WRAP = 16,
+    KW_OP_UNWRAP = 32,
+    KW_OP_IMPORT = 64,
+    KW_OP_EXPORT = 128
+};
+/* Changes to a record; what is NULL or KW_UNSET stays. */
+struct kw_key_settings {
+    const unsigned *ops;       /* of enum kw_key_op */
+    const int64_t *not_before; /* unix time in seconds; 0: none */
+    const int64_t *expires;
+    const struct cJSON *tags;   /* an object of strings: all of them, in the place of the others */
+    const struct cJSON *policy; /* a rotation policy, an object of at most 2 KiB of text */
+    enum kw_tristate enabled;
+};
+
+/* For what is done from now on by the functions of life.c, state.c and move.c, which don't say it
+ * for themselves; NULL: nothing more. It stays the caller's. Not while another thread uses the
+ * keyring. */
+void kw_keyring_set_purpose(struct kw_keyring *keyring, const struct kw_purpose *purpose);
+/* All changes at once, in one act "key.update" and one revision; dates go to the token as well (the
+ * last whole day on which it is valid). */
+enum kw_status kw_keyring_update(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 const struct kw_key_settings *settings, struct kw_error *err);
+
 /* A new key version: its CKA_ID is 16 random bytes. */
 struct kw_new_key {
     enum kw_key_use use;
@@ -164,6 +234,7 @@ struct kw_new_key {
     const char *not_before; /* "2026-10-05" or "" */
     const char *expires;    /* "2027-10-05" or "" */
     bool extractable;
+    const struct kw_key_settings *settings; /* or NULL; its dates win over those above */
 };
 /* KW_EXISTS where a key has that name already: a further version is made with kw_keyring_rotate. */
 enum kw_status kw_keyring_create(struct kw_keyring *keyring, const struct kw_new_key *wanted,
@@ -226,6 +297,10 @@ struct kw_key_record {
     char backed_up[KW_TIMESTAMP_SIZE];
     bool decrypt, unwrap; /* what it may do while it is enabled */
     struct cJSON *tags;   /* an object of strings, owned; or NULL */
+    char updated[KW_TIMESTAMP_SIZE];
+    unsigned ops;                /* of enum kw_key_op; 0: as the key's attributes say */
+    int64_t not_before, expires; /* unix time in seconds; 0: as the key's dates say */
+    struct cJSON *policy;        /* a rotation policy, owned; or NULL */
 };
 void kw_key_record_cleanup(struct kw_key_record *record);
 

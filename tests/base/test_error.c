@@ -21,6 +21,7 @@ static void exit_codes_are_families(void **state)
         {KW_PIN_MISSING, 3, "pin-missing"},
         {KW_PIN_WRONG, 3, "pin-wrong"},
         {KW_PIN_LOCKED, 3, "pin-locked"},
+        {KW_DENIED, 3, "denied"},
         {KW_DROP, 4, "drop"},
         {KW_METADATA, 4, "metadata"},
         {KW_NOT_ENCRYPTED, 4, "not-encrypted"},
