@@ -126,7 +126,7 @@ enum kw_base64 {
 bool kw_base64_decode(enum kw_base64 alphabet, const char *text, size_t len, uint8_t *out,
                       size_t capacity, size_t *ret_len);
 /* Writes the text and a NUL; base64url is written without padding. `out` has at least
- * KW_BASE64_ENCODED_SIZE(len) bytes. Not for secrets. */
+ * KW_BASE64_ENCODED_SIZE(len) bytes. No table is indexed by the data, so it may be a secret. */
 void kw_base64_encode(enum kw_base64 alphabet, const void *data, size_t len, char *out);
 /* Either letter case; an even number of digits. The same promises as kw_base64_decode. */
 bool kw_hex_decode(const char *text, size_t len, uint8_t *out, size_t capacity, size_t *ret_len);
