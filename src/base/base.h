@@ -176,6 +176,7 @@ enum kw_status kw_make_folders(const char *path, const char *what, struct kw_err
 
 /* Monotonic, for durations. */
 uint64_t kw_now_ms(void);
+uint64_t kw_now_us(void);
 /* "2026-10-05T06:00:00Z" and a NUL: 21 bytes. */
 #define KW_TIMESTAMP_SIZE 21
 void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);

@@ -145,6 +145,10 @@ struct kw_rsa_private {
 enum kw_status kw_rsa_private_from_pkcs8(struct kw_crypto *crypto, const struct kw_secret *pkcs8,
                                          struct kw_rsa_private *ret_key, struct kw_error *err);
 void kw_rsa_private_cleanup(struct kw_rsa_private *key);
+/* The other way, in DER. Whether the numbers belong together is not looked at: pkcs8_write.c.
+ * KW_USAGE where one is missing or too large. */
+enum kw_status kw_rsa_private_to_pkcs8(const struct kw_rsa_private *key,
+                                       struct kw_secret **ret_pkcs8, struct kw_error *err);
 /* Takes the zero bytes, at most 7, off that follow the outer SEQUENCE; there may be none. Nothing
  * within it is looked at. KW_KEY_UNUSABLE, and *pkcs8 as it was, where there is no such SEQUENCE or
  * anything else follows it. */
