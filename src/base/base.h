@@ -172,6 +172,13 @@ enum kw_status kw_state_path(const char *name, const char *what, const char *set
 /* Makes each folder above `path`, as mkdir -p does; `what` is to be there. KW_WRITE. */
 enum kw_status kw_make_folders(const char *path, const char *what, struct kw_error *err);
 
+/* ---- addresses: address.c ---- */
+
+#define KW_HOST_MAX 255
+/* The parts of "HOST:PORT", or of "[HOST]:PORT" for an address of IPv6; *ret_port points into
+ * `address`. False where it is neither. */
+bool kw_split_address(const char *address, char host[KW_HOST_MAX + 1], const char **ret_port);
+
 /* ---- time: clock.c ---- */
 
 /* Monotonic, for durations. */
@@ -200,9 +207,10 @@ enum kw_may {
 enum kw_network {
     KW_NETWORK_NONE,
     KW_NETWORK_UNIX, /* services of this machine, by their sockets */
-    KW_NETWORK_TCP,  /* these and TCP and UDP to anywhere, but nobody may connect to the process */
+    KW_NETWORK_TCP,  /* these and TCP and UDP to anywhere */
 };
-/* What a process may still reach. Zeroed, that is nothing. */
+/* What a process may still reach. Zeroed, that is nothing. It can't listen on more sockets; those
+ * that it listens on already go on to be connected to, whatever its network. */
 struct kw_confinement {
     struct kw_allowance {
         char *path;
