@@ -81,3 +81,41 @@ enum kw_status kw_keyring_decrypt(struct kw_keyring *keyring, const struct kw_to
     *ret_secret = job.secret;
     return KW_OK;
 }
+
+/* ---- signing ---- */
+
+struct signing {
+    enum kw_digest_signature alg;
+    const uint8_t *digest;
+    size_t len;
+    uint8_t signature[KW_RSA_MAX_BYTES];
+    size_t signature_len;
+};
+
+static enum kw_status sign(struct kw_keyring *keyring, const struct kw_token_key *key,
+                           void *context, struct kw_act *act)
+{
+    struct signing *job = context;
+    job->signature_len = key->public.modulus_len;
+    return kw_token_sign_digest(keyring->token, key, job->alg, job->digest, job->len,
+                                job->signature, &act->failure);
+}
+
+enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               enum kw_digest_signature alg, const struct kw_purpose *purpose,
+                               const uint8_t *digest, size_t len, uint8_t out[KW_RSA_MAX_BYTES],
+                               struct kw_error *err)
+{
+    struct signing job = {.alg = alg, .digest = digest, .len = len};
+    const struct kw_operation operation = {.op = "sign",
+                                           .alg = kw_digest_signature_name(alg),
+                                           .purpose = purpose,
+                                           .work = sign,
+                                           .context = &job};
+    enum kw_status status = kw_digest_signature_check(alg, len, err);
+    if (!status)
+        status = kw_operate(keyring, key, &operation, err);
+    if (!status)
+        memcpy(out, job.signature, job.signature_len);
+    return status;
+}
