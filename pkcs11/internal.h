@@ -222,6 +222,7 @@ struct kw_token {
     struct kw_found_key found[KW_FOUND_KEYS];
     size_t next_found;
     enum kw_rung first_rung[KW_WRAP_ALG_COUNT]; /* what worked last */
+    size_t sign_first[2]; /* which way to sign a digest worked last, without PSS and with it */
     struct kw_throwaway *trial; /* for trying out transfers; NULL until it is needed */
 };
 

@@ -254,6 +254,13 @@ enum kw_status kw_token_sign(struct kw_token *token, const struct kw_token_key *
                              const void *data, size_t len, enum kw_signature_alg *ret_alg,
                              uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err);
 
+/* Signs a digest, as long as the algorithm's hash (else KW_USAGE), by the token's own padding or,
+ * where it lacks that and FIPS does not forbid it, by raw RSA with the padding made on the host.
+ * Verified as above. KW_KEY_UNUSABLE where neither is open. */
+enum kw_status kw_token_sign_digest(struct kw_token *token, const struct kw_token_key *key,
+                                    enum kw_digest_signature alg, const uint8_t *digest, size_t len,
+                                    uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err);
+
 /* ---- data objects (CKO_DATA): data.c ---- */
 
 /* Private objects of the token, by CKA_APPLICATION and CKA_LABEL. */

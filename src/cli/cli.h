@@ -47,6 +47,7 @@ struct arguments {
     const char *since;
     const char *run_id;
     const char *who;
+    const char *client;
     const char *from;
     const char *format;
     const char *public_keys[MAX_GLOBS];

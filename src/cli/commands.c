@@ -288,6 +288,8 @@ static const struct option_row audit_show_options[] = {
     {"key", 'k', OPTION_TEXT, "TEXT", FIELD(key), 0,
      "of this key only: its label, id, modulus' SHA-256, token or serial number"},
     {"who", 'w', OPTION_TEXT, "NAME", FIELD(who), 0, "by this user only: a name or a number"},
+    {"client", 'C', OPTION_TEXT, "NAME", FIELD(client), 0,
+     "asked of the service by this client only"},
     {"from", 'F', OPTION_TEXT, "TIME", FIELD(from), 0, "not before this time, in UTC"},
     {"to", 'T', OPTION_TEXT, "TIME", FIELD(to), 0, "not after it"},
     {"json", 'J', OPTION_SET, NULL, FIELD(json), 1, "print the records as they are, one a line"},

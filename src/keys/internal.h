@@ -81,7 +81,8 @@ struct kw_keyring {
     struct picked_key *picked;
     struct kw_token_key *signers; /* that are not among the keys that were read */
     size_t signer_count;
-    bool signers_read; /* since the records were that are being judged */
+    bool signers_read;                /* since the records were that are being judged */
+    const struct kw_purpose *purpose; /* of acts that don't say it for themselves, or NULL */
     enum kw_wrap_alg last_worked;
     struct kept_data_key kept[KW_KEPT_DATA_KEYS]; /* a ring */
     size_t kept_next;
@@ -112,19 +113,29 @@ enum kw_status kw_keyring_reach(struct kw_keyring *keyring, bool unattended,
 /* The NAME of its [token]; of one that has a twin. */
 const char *kw_keyring_name(const struct kw_keyring *keyring);
 
-/* ---- unwrapping on one token: unwrap.c ---- */
+/* ---- using a key: operate.c ---- */
 
-/* What kw_keyring_unwrap is asked for. */
-struct unwrap_job {
-    const struct kw_unwrap_policy *policy;
+struct kw_act;
+/* What is done with a key, and for what. */
+struct kw_operation {
+    const char *op; /* for the trail */
+    const char
+        *alg; /* the same; NULL where only the outcome tells: `work` sets act->deed.key.alg */
     const struct kw_purpose *purpose;
-    const uint8_t *wrapped;
-    size_t wrapped_len;
+    /* With a key of that keyring's token, which may be used. Leaves why it failed in act->failure.
+     * Called again, with the other token, where that is the token's fault. */
+    enum kw_status (*work)(struct kw_keyring *keyring, const struct kw_token_key *key,
+                           void *context, struct kw_act *act);
+    void *context;
 };
-/* As kw_keyring_unwrap, on this keyring's token and no other. `key` is one of its own. */
-enum kw_status kw_unwrap_here(struct kw_keyring *keyring, const struct kw_token_key *key,
-                              const struct unwrap_job *job, struct kw_data_key *ret_data_key,
-                              struct kw_error *err);
+/* Intent, whether the key may be used, work, outcome; on either token where there are two. After a
+ * failure too `work` may have done it, where the outcome could not be written: what it gave is not
+ * to be handed out then. Takes no lock for long: many threads may do this at the same time. */
+enum kw_status kw_operate(struct kw_keyring *keyring, const struct kw_token_key *key,
+                          const struct kw_operation *operation, struct kw_error *err);
+/* The same on this keyring's token and no other. `key` is one of its own. */
+enum kw_status kw_operate_here(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               const struct kw_operation *operation, struct kw_error *err);
 
 /* ---- two tokens: failover.c, failback.c ---- */
 
@@ -136,7 +147,8 @@ struct failover {
 
     pthread_mutex_t lock; /* guards what follows; not held while a module is called */
     pthread_cond_t wake;
-    size_t serving; /* which side */
+    size_t serving;       /* which side */
+    uint64_t switches[2]; /* to which side, how often */
     /* What the second one has unwrapped with: the first must have it to be taken back. A ring. */
     struct kw_rsa_public used[USED_KEYS];
     size_t used_next;
@@ -155,6 +167,11 @@ void kw_failover_free(struct failover *failover);
  * NULL where this one is back. Nothing is done where it serves already. KW_AUDIT. */
 enum kw_status kw_failover_switch(struct failover *failover, size_t to, const struct kw_error *why,
                                   struct kw_error *err);
+/* kw_operate of a keyring that has a failover. */
+enum kw_status kw_failover_operate(struct failover *failover, const struct kw_token_key *key,
+                                   const struct kw_operation *operation, struct kw_error *err);
+/* Fills in what is counted here. */
+void kw_failover_count(struct failover *failover, struct kw_keyring_stats *stats);
 /* Whose token serves now: this keyring's, or its twin's. */
 struct kw_keyring *kw_failover_serving(struct kw_keyring *keyring);
 /* With the lock held: the thread that brings the first side back, not before `wait_ms` are over. */
@@ -188,22 +205,28 @@ enum kw_status kw_keyring_pin_unattended(void *keyring, const struct kw_token_in
 enum kw_status kw_keyring_append(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                  size_t count, struct kw_error *err);
 
-/* ---- acts that are on record: witness.c. All with the lock held, the token connected, but for
- * unwrapping, which many threads may do at the same time: it needs no lock here ---- */
+/* ---- acts that are on record: witness.c ---- */
 
 struct kw_act {
-    struct kw_deed deed; /* before kw_act_begin: run, drop and file, where they are known */
+    struct kw_deed deed;
     char id[2 * KW_KEY_ID_MAX + 1];
     char modulus_sha256[2 * KW_SHA256_SIZE + 1];
     struct kw_error failure; /* for what does the act to fill */
     unsigned long ck_rv;     /* of it, where `failure` does not tell: it is for the trail alone */
 };
-/* Puts the intent on record. `key` is NULL where it is yet to be made, under `name`. KW_AUDIT: then
+/* With the lock held, the token connected: puts the intent on record, for the purpose that the
+ * keyring was told. `key` is NULL where it is yet to be made, under `name`. KW_AUDIT: then
  * nothing may be done. */
 enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, const char *op,
                             const struct kw_token_key *key, const char *name, struct kw_error *err);
-/* Puts the outcome on record and hands `failure` on to *err. `made` is the key that was made, or
- * NULL. Returns `status`, or KW_AUDIT where the act was done and that can't be written. */
+/* The same for a purpose of its own; `alg` may be NULL. Needs no lock: many threads may do this at
+ * the same time. */
+enum kw_status kw_act_begin_unlocked(struct kw_keyring *keyring, struct kw_act *act,
+                                     const struct kw_operation *operation,
+                                     const struct kw_token_key *key, struct kw_error *err);
+/* With the lock held: puts the outcome on record and hands `failure` on to *err. `made` is the key
+ * that was made, or NULL. Returns `status`, or KW_AUDIT where the act was done and that can't be
+ * written. */
 enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
                           const struct kw_token_key *made, struct kw_error *err);
 /* The same of an act that was not begun with the lock held, and made no key. */

@@ -73,26 +73,26 @@ static void each_use_and_nothing_else(void **state)
     static const struct {
         CK_OBJECT_CLASS class;
         CK_ATTRIBUTE_TYPE type;
-        bool value[KW_USE_COUNT]; /* decrypt, import, sign */
+        bool value[KW_USE_COUNT]; /* decrypt, import, sign, all */
     } flags[] = {
-        {CKO_PRIVATE_KEY, CKA_DECRYPT, {true, false, false}},
-        {CKO_PRIVATE_KEY, CKA_UNWRAP, {true, true, false}},
-        {CKO_PRIVATE_KEY, CKA_SIGN, {false, false, true}},
-        {CKO_PRIVATE_KEY, CKA_SIGN_RECOVER, {false, false, false}},
-        {CKO_PRIVATE_KEY, CKA_EXTRACTABLE, {false, false, false}},
-        {CKO_PUBLIC_KEY, CKA_ENCRYPT, {true, false, false}},
-        {CKO_PUBLIC_KEY, CKA_WRAP, {true, true, false}},
-        {CKO_PUBLIC_KEY, CKA_VERIFY, {false, false, true}},
-        {CKO_PUBLIC_KEY, CKA_VERIFY_RECOVER, {false, false, false}},
+        {CKO_PRIVATE_KEY, CKA_DECRYPT, {true, false, false, true}},
+        {CKO_PRIVATE_KEY, CKA_UNWRAP, {true, true, false, true}},
+        {CKO_PRIVATE_KEY, CKA_SIGN, {false, false, true, true}},
+        {CKO_PRIVATE_KEY, CKA_SIGN_RECOVER, {false, false, false, false}},
+        {CKO_PRIVATE_KEY, CKA_EXTRACTABLE, {false, false, false, false}},
+        {CKO_PUBLIC_KEY, CKA_ENCRYPT, {true, false, false, true}},
+        {CKO_PUBLIC_KEY, CKA_WRAP, {true, true, false, true}},
+        {CKO_PUBLIC_KEY, CKA_VERIFY, {false, false, true, true}},
+        {CKO_PUBLIC_KEY, CKA_VERIFY_RECOVER, {false, false, false, false}},
     };
     struct kw_token *token = hsm_open(0);
     for (enum kw_key_use use = 0; use < KW_USE_COUNT; use++) {
         struct kw_token_key key;
         if (!try_make(token, use, &key))
             continue; /* some tokens make no key for one use alone */
-        assert_int_equal(key.decrypt, use == KW_USE_DECRYPT);
+        assert_int_equal(key.decrypt, use == KW_USE_DECRYPT || use == KW_USE_ALL);
         assert_int_equal(key.unwrap, use != KW_USE_SIGN);
-        assert_int_equal(key.sign, use == KW_USE_SIGN);
+        assert_int_equal(key.sign, use == KW_USE_SIGN || use == KW_USE_ALL);
         bool decrypt = true, unwrap = true;
         assert_int_equal(kw_token_key_purpose(token, &key, &decrypt, &unwrap, NULL), KW_OK);
         if (hsm.made_here)
