@@ -335,9 +335,6 @@ void kw_date_set(char out[11], const CK_ATTRIBUTE *attribute);
 /* ---- what a new key is to be: make_plan.c ---- */
 
 /* Of the private half; the public one does the counterparts. */
-struct kw_use_flags {
-    bool decrypt, unwrap, sign;
-};
 extern const struct kw_use_flags kw_use_flags[KW_USE_COUNT];
 /* KW_USAGE. The size is looked at where the token makes the key. */
 enum kw_status kw_plan_check(const struct kw_key_plan *plan, bool check_bits, struct kw_error *err);

@@ -235,15 +235,20 @@ enum kw_status kw_token_change_key(struct kw_token *token, const struct kw_token
 enum kw_status kw_token_destroy_key(struct kw_token *token, const struct kw_token_key *key,
                                     struct kw_error *err);
 
-/* What the private half may do from now on (CKA_DECRYPT, CKA_UNWRAP), so that the token itself
- * refuses the rest, whoever asks. Nothing is changed where the token says so already, whatever
- * `key` says. KW_KEY_UNUSABLE where the token does not change that. */
+/* What the private half may do: CKA_DECRYPT, CKA_UNWRAP, CKA_SIGN. */
+struct kw_use_flags {
+    bool decrypt, unwrap, sign;
+};
+/* What the private half may do from now on, so that the token itself refuses the rest, whoever
+ * asks. Nothing is changed where the token says so already, whatever `key` says. KW_KEY_UNUSABLE
+ * where the token does not change that, or changes decrypting and unwrapping and not signing. */
 enum kw_status kw_token_allow_key(struct kw_token *token, const struct kw_token_key *key,
-                                  bool decrypt, bool unwrap, struct kw_error *err);
+                                  const struct kw_use_flags *uses, struct kw_error *err);
 /* What the private half was made for, as far as the public one still tells: that others encrypt
- * (decrypt) or wrap (unwrap) for it. Both false where there is no public half, or it is silent. */
+ * (decrypt) or wrap (unwrap) for it, or verify (sign). All false where there is no public half, or
+ * it is silent. */
 enum kw_status kw_token_key_purpose(struct kw_token *token, const struct kw_token_key *key,
-                                    bool *ret_decrypt, bool *ret_unwrap, struct kw_error *err);
+                                    struct kw_use_flags *ret_uses, struct kw_error *err);
 
 /* ---- signing: sign.c ---- */
 

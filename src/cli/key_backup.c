@@ -149,7 +149,7 @@ static enum kw_status restore_from(const struct work *work, const struct kw_back
     enum kw_status status = find_kek_of(work, backup, &kek, err);
     return status ? status
                   : kw_keyring_restore(work->keyring, &kek, backup->ciphertext.data,
-                                       backup->ciphertext.len, backup->key.fingerprint, &plan,
+                                       backup->ciphertext.len, backup->key.fingerprint, &plan, NULL,
                                        ret_key, err);
 }
 

@@ -187,11 +187,50 @@ enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, con
 enum kw_status kw_check_token(const struct kw_keyring *keyring, const char *text,
                               struct kw_error *err);
 
-/* With the lock held: opens the token and plans a key from outside, whose name must be free. `id`
- * gets a fresh version and must outlive the plan. KW_USAGE, KW_EXISTS. */
+/* A plan and what it points to: it is not copied. */
 #define KW_VERSION_BYTES 16
+#define KW_DAY_SIZE      11
+struct planned_key {
+    uint8_t id[KW_VERSION_BYTES]; /* fresh */
+    char not_before[KW_DAY_SIZE], expires[KW_DAY_SIZE];
+    struct kw_key_plan plan;
+};
+/* Puts the settings' dates in the place of the plan's. */
+void kw_plan_days(struct planned_key *planned, const struct kw_key_settings *settings);
+/* With the lock held: when the newest version of that name was created, by the keys that were read;
+ * left alone where there is none. */
+enum kw_status kw_newest_created(struct kw_keyring *keyring, const char *name,
+                                 char ret_created[KW_TIMESTAMP_SIZE], struct kw_error *err);
+/* With the lock held: opens the token and plans a key from outside, whose name must be free.
+ * KW_USAGE, KW_EXISTS. */
 enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_key *wanted,
-                               uint8_t id[KW_VERSION_BYTES], struct kw_key_plan *ret_plan,
+                               struct planned_key *ret_planned, struct kw_error *err);
+
+/* ---- what Key Vault knows of a key besides: settings.c ---- */
+
+#define KW_POLICY_DEPTH 6
+#define KW_POLICY_ITEMS 300
+/* Whether it is an object whose text is short enough. */
+bool kw_policy_fits(const struct cJSON *policy);
+/* Printable, and not too long. */
+bool kw_is_tag_text(const char *text, size_t len);
+/* An array of names; NULL for want of memory. */
+struct cJSON *kw_ops_to_json(unsigned ops);
+/* False where it is none, empty, or names something twice or unknown. */
+bool kw_ops_from_json(const struct cJSON *array, unsigned *ret_ops);
+/* What the token is to let it do: nothing unless it is enabled. */
+void kw_record_uses(const struct kw_key_record *record, struct kw_use_flags *ret_uses);
+/* What it may do, or did before that was taken away. */
+struct kw_use_flags kw_version_made_for(const struct kw_token_key *key,
+                                        const struct kw_key_record *record);
+/* The days for the token, "" for none: on which it begins to be valid, and the last one on which it
+ * is valid wholly, though not before `first`. */
+void kw_first_day(int64_t not_before, char out[KW_DAY_SIZE]);
+void kw_last_day(int64_t expires, const char *first, char out[KW_DAY_SIZE]);
+/* KW_USAGE. NULL asks for nothing. */
+enum kw_status kw_settings_check(const struct kw_key_settings *settings, struct kw_error *err);
+/* Settings that were checked. KW_USAGE where they don't fit the rest of the record. */
+enum kw_status kw_record_apply(struct kw_key_record *record, const struct kw_key_settings *settings,
                                struct kw_error *err);
 
 /* The kw_pin_fns of a keyring; the second one asks no one. */
@@ -279,8 +318,9 @@ enum kw_status kw_signer_get(struct kw_keyring *keyring, const struct kw_token_k
 /* The record of one key, into a zeroed struct. KW_KEY_UNUSABLE where its modulus is not known. */
 enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);
-/* Signs and stores it with the next revision, in the place of what there is. KW_KEY_UNUSABLE where
- * the token does not sign. */
+/* Signs and stores it with the next revision, in the place of what there is. KW_EXISTS where that
+ * is not what the record was loaded from any more, KW_KEY_UNUSABLE where the token does not sign.
+ */
 enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);
 /* The record may be another one now, or is, where `done`: data keys of that key are no longer kept,
@@ -291,14 +331,43 @@ void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *ke
  */
 enum kw_status kw_check_twin(struct kw_keyring *keyring, const struct kw_token_key *key,
                              struct kw_error *err);
-/* A new key's record; where none can be kept, the keyring warns of that. One that takes
- * its use from that very key stays: it came to the token before, in another way. */
-void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
-                     enum kw_origin origin);
+/* A new key's record. One that takes its use from that very key stays: it came to the token before,
+ * in another way. Where no record can be kept, the keyring warns of that if `settings` is NULL,
+ * else it fails. `after` is when the newest of the key's versions was created, or "". */
+struct record_start {
+    enum kw_origin origin;
+    const struct kw_key_settings *settings;
+    const char *after;
+};
+enum kw_status kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               const struct record_start *start, struct kw_error *err);
+/* The same for a key that was just made: it is destroyed again where that fails. */
+enum kw_status kw_record_begin_or_undo(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                       const struct record_start *start, struct kw_error *err);
 enum kw_status kw_record_remove(struct kw_keyring *keyring, const struct kw_token_key *key,
                                 struct kw_error *err);
 enum kw_status kw_check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
                             struct kw_error *err);
+
+/* ---- changing records: change.c ---- */
+
+/* Changes the record of a key, empty when it is called, and the token with it. May be called again,
+ * where another program changed the record meanwhile (KW_EXISTS of kw_record_save). */
+typedef enum kw_status (*kw_record_change_fn)(struct kw_keyring *keyring,
+                                              const struct kw_token_key *key, const void *context,
+                                              struct kw_key_record *record, struct kw_error *err);
+/* Takes the lock, connects, and calls `work` as an act named `op`. */
+enum kw_status kw_with_record(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              const char *op, kw_record_change_fn work, const void *context,
+                              struct kw_error *err);
+/* The key's record, or a new one where there is none. A bad one is an error unless `begin` is set:
+ * then it begins anew. */
+enum kw_status kw_load_or_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                bool begin, struct kw_key_record *record, struct kw_error *err);
+/* Has the token let the key do just that. One that does not let itself be told leaves it to
+ * Keyward, with a warning, unless that `gives` something: then it is KW_KEY_UNUSABLE. */
+enum kw_status kw_tell_token(struct kw_keyring *keyring, const struct kw_token_key *key,
+                             const struct kw_use_flags *uses, bool gives, struct kw_error *err);
 
 /* Values by token and label, in an SQLite file: as configured ([keys] catalogue), else in
  * $XDG_STATE_HOME/keyward, root's in /var/lib/keyward, others' in ~/.local/state/keyward. What was

@@ -602,10 +602,11 @@ static void a_key_that_comes_once_more(void **state)
     struct kw_token *token = begin();
     struct kw_keyring *keyring = open_keyring();
     const struct kw_token_key *key = find(keyring, NAME);
-    kw_record_begin(keyring, key, KW_ORIGIN_BYOK);
+    const struct record_start byok = {KW_ORIGIN_BYOK, NULL, ""}, file = {KW_ORIGIN_FILE, NULL, ""};
+    assert_int_equal(kw_record_begin(keyring, key, &byok, NULL), KW_OK);
     assert_int_equal(kw_keyring_copy_warnings(keyring, 0, NULL), 0);
     step_with(keyring, KW_STEP_DISABLE);
-    kw_record_begin(keyring, key, KW_ORIGIN_FILE);
+    assert_int_equal(kw_record_begin(keyring, key, &file, NULL), KW_OK);
     assert_int_equal(kw_keyring_copy_warnings(keyring, 0, NULL), 1);
     assert_int_equal(state_afresh(), KW_KEY_DISABLED);
     kw_keyring_free(keyring);
