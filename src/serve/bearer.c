@@ -103,7 +103,7 @@ static enum kw_status read_header(struct kw_bearer *bearer, struct kw_error *err
 static enum kw_status measure_signature(struct part part, struct kw_bearer *bearer,
                                         struct kw_error *err)
 {
-    uint8_t signature[KW_BASE64_DECODED_MAX(KW_RSA_MAX_BYTES * 4 / 3 + 4)];
+    uint8_t signature[KW_RSA_MAX_BYTES];
     if (!kw_base64_decode(KW_BASE64URL, part.text, part.len, signature, sizeof(signature),
                           &bearer->signature_len))
         return deny(err, "has a signature that is none");

@@ -70,7 +70,7 @@ static bool is_exponent(const uint8_t *e, size_t len)
 
 static cjose_jwk_t *import_rsa(const cJSON *json, size_t *ret_signature_bytes)
 {
-    uint8_t n[KW_BASE64_DECODED_MAX(KW_RSA_MAX_BYTES)], e[16];
+    uint8_t n[KW_RSA_MAX_BYTES], e[16];
     size_t n_len = 0, e_len = 0;
     if (!take_number(json, "n", 0, n, sizeof(n), &n_len) ||
         !take_number(json, "e", 0, e, sizeof(e), &e_len) || e_len > 8 || !is_exponent(e, e_len))
@@ -86,7 +86,7 @@ static cjose_jwk_t *import_rsa(const cJSON *json, size_t *ret_signature_bytes)
 /* That the point is on the curve, OpenSSL sees. */
 static cjose_jwk_t *import_ec(const cJSON *json, size_t *ret_signature_bytes)
 {
-    uint8_t x[P256_BYTES + 3], y[P256_BYTES + 3];
+    uint8_t x[P256_BYTES], y[P256_BYTES];
     size_t x_len = 0, y_len = 0;
     const char *curve = text_of(json, "crv");
     if (!curve || strcmp(curve, "P-256") != 0 ||
