@@ -395,6 +395,9 @@ enum kw_status kw_config_parse(struct kw_config *config, const char *text, size_
 /* /etc/keyward/keyward.conf, then $XDG_CONFIG_HOME (or ~/.config) keyward/keyward.conf, both
  * optional, then `path` unless it is NULL. */
 enum kw_status kw_config_load(struct kw_config *config, const char *path, struct kw_error *err);
+/* Adds what kw_config_load reads, for a process that reads it again. */
+enum kw_status kw_config_allow(const char *path, struct kw_confinement *confinement,
+                               struct kw_error *err);
 const struct kw_config_token *kw_config_find_token(const struct kw_config *config,
                                                    const char *name);
 const struct kw_config_key *kw_config_find_key(const struct kw_config *config, const char *version);

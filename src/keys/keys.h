@@ -378,9 +378,9 @@ enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct k
 
 /* ---- what a service requires of a key: rules.c ---- */
 
-enum kw_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_SERVICE_COUNT };
+enum kw_cloud_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_CLOUD_SERVICE_COUNT };
 /* "data-connect", "customer-key", "dataverse", "defender". */
-bool kw_service_parse(const char *name, enum kw_service *ret_service);
+bool kw_cloud_service_parse(const char *name, enum kw_cloud_service *ret_service);
 
 #define KW_RULE_TEXT 160
 struct kw_rule_result {
@@ -405,7 +405,7 @@ struct kw_rule_subject {
     bool purge_protection;
     time_t now;
 };
-size_t kw_rules_check(enum kw_service service, const struct kw_rule_subject *subject,
+size_t kw_rules_check(enum kw_cloud_service service, const struct kw_rule_subject *subject,
                       struct kw_rule_result results[KW_RULES_MAX]);
 
 /* ---- PINs: pin.c ---- */

@@ -76,14 +76,14 @@ static void add_attributes(cJSON *json, const struct kw_call *call, const struct
     long days = kw_keyring_retention_days(keyring);
     cJSON *attributes = kw_json_add_object(json, "attributes");
     enum kw_key_state state = kw_key_state(stored->record);
-    bool enabled = state == KW_KEY_ENABLED || (state == KW_KEY_DELETED && !stored->record->disabled);
+    bool enabled =
+        state == KW_KEY_ENABLED || (state == KW_KEY_DELETED && !stored->record->disabled);
     kw_json_add_bool(attributes, "enabled", enabled);
     add_time(attributes, "nbf", kw_stored_not_before(stored));
     add_time(attributes, "exp", kw_stored_expires(stored));
     kw_json_add_number(attributes, "created", (double)kw_stored_created(stored));
     kw_json_add_number(attributes, "updated", (double)kw_stored_updated(stored));
-    kw_json_add_text(attributes, "recoveryLevel",
-                     recovery_level(kw_keyring_config(keyring), days));
+    kw_json_add_text(attributes, "recoveryLevel", recovery_level(kw_keyring_config(keyring), days));
     kw_json_add_number(attributes, "recoverableDays", (double)days);
     kw_json_add_bool(attributes, "exportable", stored->key->extractable);
 }
@@ -209,8 +209,8 @@ static enum kw_status parse_attributes(struct kw_call *call, struct kw_parsed_se
         (status = parse_flag(call, attributes, "exportable", &exportable, err)) ||
         (status = parse_time(call, attributes, "nbf", &parsed->not_before,
                              &parsed->settings.not_before, err)) ||
-        (status = parse_time(call, attributes, "exp", &parsed->expires, &parsed->settings.expires,
-                             err)))
+        (status =
+             parse_time(call, attributes, "exp", &parsed->expires, &parsed->settings.expires, err)))
         return status;
     parsed->exportable = exportable == KW_YES;
     if (parsed->settings.not_before && parsed->settings.expires && parsed->expires &&
@@ -231,7 +231,8 @@ static enum kw_status parse_tags(struct kw_call *call, struct kw_parsed_settings
     bool good = true;
     for (const cJSON *tag = tags->child; tag; tag = tag->next) {
         good = good && ++count <= KW_TAGS_MAX && cJSON_IsString(tag) &&
-               strlen(tag->string) <= KW_TAG_TEXT_MAX && strlen(tag->valuestring) <= KW_TAG_TEXT_MAX;
+               strlen(tag->string) <= KW_TAG_TEXT_MAX &&
+               strlen(tag->valuestring) <= KW_TAG_TEXT_MAX;
     }
     if (!good)
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,

@@ -9,8 +9,8 @@
 #include "serve/internal.h"
 
 #define DEFAULT_REFRESH_S 30
-#define PING_S            5
-#define PING_LOST_S       1
+#define PING_MS           UINT64_C(5000)
+#define PING_LOST_MS      UINT64_C(1000)
 #define POLICIES_S        60
 #define VERIFY_S          600
 #define REMINDER_S        86400
@@ -19,7 +19,7 @@
 struct caretaker {
     struct kw_service *service;
     uint64_t ping_ms, refresh_ms, policies_ms, verify_ms;
-    size_t warnings; /* that were told */
+    size_t warnings;  /* that were told */
     int64_t reminded; /* up to when notices of policies were given */
 };
 
@@ -58,7 +58,7 @@ static void look_at_token(struct caretaker *caretaker)
         kw_service_tell(service, "not ready: %s", err.message);
     else if (!status && !was_ready)
         kw_service_tell(service, "ready");
-    caretaker->ping_ms = kw_now_ms() + (status ? PING_LOST_S : PING_S) * 1000;
+    caretaker->ping_ms = kw_now_ms() + (status ? PING_LOST_MS : PING_MS);
     tell_warnings(caretaker);
 }
 
@@ -67,21 +67,18 @@ static void look_at_token(struct caretaker *caretaker)
 static void reload(struct caretaker *caretaker)
 {
     struct kw_service *service = caretaker->service;
-    struct kw_policy *policy = NULL, *old = NULL;
+    struct kw_policy *policy = NULL;
     struct kw_error err;
-    enum kw_status status =
-        kw_policy_load(kw_keyring_crypto(kw_store_keyring(service->store)),
-                       service->options.keyring.config_file, &policy, &err);
+    enum kw_status status = kw_policy_load(kw_keyring_crypto(kw_store_keyring(service->store)),
+                                           service->options.keyring.config_file, &policy, &err);
     if (status) {
         kw_service_tell(service, "the configuration stays as it was: %s", err.message);
         return;
     }
+    kw_policy_replace(service, policy);
     (void)pthread_mutex_lock(&service->lock);
-    old = service->policy;
-    service->policy = policy;
     service->tls_due = true;
     (void)pthread_mutex_unlock(&service->lock);
-    kw_policy_leave(old);
     kw_service_tell(service, "the configuration was read anew");
 }
 
@@ -100,10 +97,15 @@ static void rotate(struct caretaker *caretaker, char *name)
     enum kw_status status =
         kw_store_change(caretaker->service->store, &purpose, rotate_now, name, &err);
     if (status)
-        kw_service_tell(caretaker->service, "key \"%s\" is due for rotation: %s", name, err.message);
+        kw_service_tell(caretaker->service, "key \"%s\" is due for rotation: %s", name,
+                        err.message);
     else
         kw_service_tell(caretaker->service, "key \"%s\" was rotated, as its policy says", name);
-    kw_notify(caretaker->service, status ? "rotation-failed" : "rotated", name, "");
+    const struct kw_event event = {.event = status ? "rotation-failed" : "rotated",
+                                   .key = name,
+                                   .who = purpose.client,
+                                   .detail = status ? err.message : NULL};
+    kw_notify(caretaker->service, &event);
 }
 
 /* The newest version of each name decides. The names are copied: a rotation needs the store to be
@@ -123,7 +125,9 @@ static void remind(struct caretaker *caretaker, const struct kw_stored *stored, 
         return;
     kw_service_tell(caretaker->service, "key \"%s\" expires soon, as its policy wants to be told",
                     stored->key->label);
-    kw_notify(caretaker->service, "near-expiry", stored->key->label, stored->version);
+    const struct kw_event event = {
+        .event = "near-expiry", .key = stored->key->label, .detail = stored->version};
+    kw_notify(caretaker->service, &event);
 }
 
 static void collect(struct caretaker *caretaker, int64_t now, struct due_list *list)
@@ -142,7 +146,7 @@ static void collect(struct caretaker *caretaker, int64_t now, struct due_list *l
         kw_rotation_due(&all[i], &due);
         remind(caretaker, &all[i], due.notify, now);
         if (due.rotate && now >= due.rotate)
-            (void)snprintf(list->names[list->count++], KW_NAME_MAX + 1, "%s", last);
+            (void)snprintf(list->names[list->count++], KW_NAME_MAX + 1, "%.*s", KW_NAME_MAX, last);
     }
     kw_store_leave(store);
 }
@@ -203,7 +207,8 @@ static bool wait_a_little(struct kw_service *service, bool *ret_reload)
 
 static void *run(void *argument)
 {
-    struct caretaker caretaker = {.service = argument, .reminded = (int64_t)time(NULL) - REMINDER_S};
+    struct caretaker caretaker = {.service = argument,
+                                  .reminded = (int64_t)time(NULL) - REMINDER_S};
     bool wants_reload = false;
     look_at_token(&caretaker);
     while (wait_a_little(caretaker.service, &wants_reload)) {

@@ -11,7 +11,8 @@ struct unit {
     char letter;
     unsigned months, days, seconds;
 };
-static const struct unit dates[] = {{'Y', 12, 0, 0}, {'M', 1, 0, 0}, {'W', 0, 7, 0}, {'D', 0, 1, 0}};
+static const struct unit dates[] = {
+    {'Y', 12, 0, 0}, {'M', 1, 0, 0}, {'W', 0, 7, 0}, {'D', 0, 1, 0}};
 static const struct unit times[] = {{'H', 0, 0, 3600}, {'M', 0, 0, 60}, {'S', 0, 0, 1}};
 
 /* Numbers with units, each unit at most once and in their order. */

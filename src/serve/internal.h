@@ -17,6 +17,12 @@ struct kw_policy {
 };
 enum kw_status kw_policy_load(struct kw_crypto *crypto, const char *config_file,
                               struct kw_policy **ret_policy, struct kw_error *err);
+/* The same without anybody who is let in: without threads, for the time before the process is
+ * confined. */
+enum kw_status kw_policy_load_closed(const char *config_file, struct kw_policy **ret_policy,
+                                     struct kw_error *err);
+/* Takes the place of the service's. */
+void kw_policy_replace(struct kw_service *service, struct kw_policy *policy);
 /* One user less; the last one frees it. NULL is none. */
 void kw_policy_leave(struct kw_policy *policy);
 /* The service's as it is now, for one user more. From any thread. */
@@ -39,8 +45,9 @@ struct kw_service {
     struct kw_store *store;
     struct kw_http_server *http;
     struct kw_metrics *metrics;
+    struct kw_notifier *notifier; /* NULL: nobody is told */
     struct kw_anomaly *anomaly;
-    char host[KW_HOST_SIZE];     /* of the Key Vault API, as clients see it, with a port if needed */
+    char host[KW_HOST_SIZE]; /* of the Key Vault API, as clients see it, with a port if needed */
     char resource[KW_HOST_SIZE]; /* what tokens are for */
     struct kw_api vault, proxy, status;
     atomic_bool ready, stopping;
@@ -63,9 +70,15 @@ void kw_service_tell(struct kw_service *service, const char *format, ...) KW_PRI
 /* What a listener's TLS is to be. KW_CONFIG. */
 enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct kw_http_tls *tls,
                                struct kw_error *err);
-/* Runs the command of [service] notify, if there is one, and does not wait for it: notify.c. */
-void kw_notify(struct kw_service *service, const char *event, const char *key,
-               const char *version);
+/* Has the command of [service] notify told of an event, and does not wait for it: notify.c. Texts
+ * may be NULL but for the event's name. */
+struct kw_event {
+    const char *event, *key, *who, *detail;
+};
+void kw_notify(struct kw_service *service, const struct kw_event *event);
+/* Nothing where there is no such command. */
+enum kw_status kw_notifier_start(struct kw_service *service, struct kw_error *err);
+void kw_notifier_end(struct kw_service *service);
 enum kw_status kw_caretaker_start(struct kw_service *service, struct kw_error *err);
 void kw_caretaker_end(struct kw_service *service);
 
@@ -78,6 +91,9 @@ void kw_handle_status(void *service, const struct kw_http_request *request,
 extern const struct kw_api kw_vault_api;  /* vault.c */
 extern const struct kw_api kw_proxy_api;  /* proxy.c */
 extern const struct kw_api kw_status_api; /* status.c */
+
+/* page.c */
+enum kw_status kw_status_page(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err);
 
 /* ---- what a key does and when: use.c ---- */
 
@@ -103,7 +119,7 @@ enum kw_status kw_use_note(struct kw_call *call, const struct kw_stored *stored,
 
 /* ---- Key Vault's forms: bundle.c ---- */
 
-#define KW_KID_SIZE (KW_HOST_SIZE + KW_NAME_MAX + KW_VERSION_DIGITS + 32)
+#define KW_KID_SIZE (KW_HOST_SIZE + KW_KEY_LABEL_MAX + KW_VERSION_DIGITS + 40)
 void kw_write_kid(const struct kw_service *service, const struct kw_stored *stored,
                   char out[KW_KID_SIZE]);
 /* The name and version in a kid of this service; false for any other. */

@@ -10,8 +10,8 @@ static const char *const fields[KW_RSA_NUMBERS] = {
     [KW_RSA_EXPONENT_2] = "dq", [KW_RSA_COEFFICIENT] = "qi",
 };
 
-static enum kw_status read_number(const cJSON *jwk, const char *field, struct kw_secret **ret_number,
-                                  struct kw_error *err)
+static enum kw_status read_number(const cJSON *jwk, const char *field,
+                                  struct kw_secret **ret_number, struct kw_error *err)
 {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(jwk, field));
     struct kw_secret *number = NULL;
@@ -19,8 +19,9 @@ static enum kw_status read_number(const cJSON *jwk, const char *field, struct kw
     enum kw_status status = kw_secret_new(KW_RSA_MAX_BYTES, &number, err);
     if (status)
         return status;
-    if (!text || !kw_base64_decode(KW_BASE64URL, text, strlen(text), kw_secret_data(number),
-                                   KW_RSA_MAX_BYTES, &len) ||
+    if (!text ||
+        !kw_base64_decode(KW_BASE64URL, text, strlen(text), kw_secret_data(number),
+                          KW_RSA_MAX_BYTES, &len) ||
         len == 0) {
         kw_secret_free(number);
         return kw_fail(err, KW_USAGE, "it has no \"%s\"", field);

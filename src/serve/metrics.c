@@ -9,7 +9,7 @@
 /* Labels come from the configuration and from tables, so there are few; what is over is counted
  * under the last one. */
 #define COUNTERS_MAX 4096
-#define CLIENT_SIZE    64
+#define CLIENT_SIZE  64
 #define BUCKETS      12
 
 static const double bounds[BUCKETS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
@@ -73,8 +73,8 @@ static void copy_label(char *out, size_t size, const char *text)
 {
     size_t i = 0;
     for (; text[i] && i + 1 < size; i++)
-        out[i] = text[i] < ' ' || text[i] == '"' || text[i] == '\\' || text[i] == 0x7f ? '_'
-                                                                                       : text[i];
+        out[i] =
+            text[i] < ' ' || text[i] == '"' || text[i] == '\\' || text[i] == 0x7f ? '_' : text[i];
     out[i] = '\0';
 }
 
@@ -163,15 +163,15 @@ static enum kw_status write_head(struct kw_buffer *text, const char *name, const
 static enum kw_status write_counters(const struct kw_metrics *metrics, struct kw_buffer *text,
                                      struct kw_error *err)
 {
-    enum kw_status status = write_head(text, "keyward_requests_total", "counter",
-                                       "Requests that were answered.", err);
+    enum kw_status status =
+        write_head(text, "keyward_requests_total", "counter", "Requests that were answered.", err);
     for (size_t i = 0; i < metrics->counter_count && !status; i++) {
         const struct counter *counter = &metrics->counters[i];
-        status = kw_buffer_printf(
-            text, err,
-            "keyward_requests_total{api=\"%s\",operation=\"%s\",client=\"%s\",status=\"%d\"} %llu\n",
-            counter->api, counter->op, counter->client, counter->status,
-            (unsigned long long)counter->count);
+        status = kw_buffer_printf(text, err,
+                                  "keyward_requests_total{api=\"%s\",operation=\"%s\",client=\"%"
+                                  "s\",status=\"%d\"} %llu\n",
+                                  counter->api, counter->op, counter->client, counter->status,
+                                  (unsigned long long)counter->count);
     }
     if (!status)
         status = write_head(text, "keyward_anomalies_total", "counter",
@@ -194,9 +194,9 @@ static enum kw_status write_histogram(const struct histogram *histogram, struct 
         count += histogram->counts[i];
         if (i < BUCKETS)
             (void)snprintf(bound, sizeof(bound), "%g", bounds[i]);
-        status = kw_buffer_printf(text, err, "%s_bucket{api=\"%s\",operation=\"%s\",le=\"%s\"} %llu\n",
-                                  name, histogram->api, histogram->op, bound,
-                                  (unsigned long long)count);
+        status =
+            kw_buffer_printf(text, err, "%s_bucket{api=\"%s\",operation=\"%s\",le=\"%s\"} %llu\n",
+                             name, histogram->api, histogram->op, bound, (unsigned long long)count);
     }
     if (!status)
         status = kw_buffer_printf(text, err,

@@ -3,6 +3,7 @@
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "serve/internal.h"
 
@@ -43,8 +44,7 @@ static enum kw_status take_context(struct kw_call *call, struct kw_error *err)
 static enum kw_status check(struct kw_call *call, struct kw_error *err)
 {
     const char *name = call->name ? call->name : "a";
-    size_t len =
-        strspn(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-");
+    size_t len = strspn(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-");
     if (len < 1 || len > KEY_ID_MAX || name[len])
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                               "A key's name has 1 to %d letters, digits and \"-\".", KEY_ID_MAX);
@@ -56,8 +56,7 @@ static enum kw_status check(struct kw_call *call, struct kw_error *err)
 static enum kw_status info(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     const struct kw_token_info *token = NULL;
-    enum kw_status status =
-        kw_keyring_token(kw_store_keyring(call->service->store), &token, err);
+    enum kw_status status = kw_keyring_token(kw_store_keyring(call->service->store), &token, err);
     if (status)
         return status;
     *ret_json = cJSON_CreateObject();
@@ -85,8 +84,7 @@ static enum kw_status find_aes(struct kw_call *call, struct kw_token_key **ret_k
         return KW_OK;
     }
     free(keys);
-    return status ? status
-                  : kw_fail(err, KW_KEY_NOT_FOUND, "There is no key \"%s\".", call->name);
+    return status ? status : kw_fail(err, KW_KEY_NOT_FOUND, "There is no key \"%s\".", call->name);
 }
 
 static enum kw_status aes_metadata(struct kw_call *call, struct cJSON **ret_json,
@@ -209,9 +207,8 @@ static enum kw_status use(struct kw_call *call, bool wraps, struct kw_error *err
     struct kw_secret *in = NULL, *out = NULL;
     enum kw_status status;
     if ((status = find_algorithm(call, &algorithm, err)) ||
-        (status = kw_body_bytes(call, "value",
-                                algorithm->aes ? AES_VALUE_MAX : (size_t)KW_RSA_MAX_BYTES, &in,
-                                err)))
+        (status = kw_body_bytes(
+             call, "value", algorithm->aes ? AES_VALUE_MAX : (size_t)KW_RSA_MAX_BYTES, &in, err)))
         return status;
     status = algorithm->aes ? use_aes(call, wraps, algorithm->padded, in, &out, err)
                             : use_rsa(call, wraps, algorithm->rsa, in, &out, err);

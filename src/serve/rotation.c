@@ -1,5 +1,6 @@
 /* Rotation policies: their form, and when they say that something is to be done. */
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

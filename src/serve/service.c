@@ -66,8 +66,8 @@ static enum kw_status choose_certificates(const struct kw_config_listener *liste
                                         [KW_CERTIFICATE_OPTIONAL] = "optional",
                                         [KW_CERTIFICATE_REQUIRED] = "required"};
     enum kw_client_certificate choice = row->wants_certificates ? KW_CERTIFICATE_REQUIRED
-                                        : listener->client_ca  ? KW_CERTIFICATE_OPTIONAL
-                                                               : KW_CERTIFICATE_NONE;
+                                        : listener->client_ca   ? KW_CERTIFICATE_OPTIONAL
+                                                                : KW_CERTIFICATE_NONE;
     for (size_t i = 0; i < KW_COUNT(names) && listener->client_certificate; i++)
         if (strcmp(listener->client_certificate, names[i]) == 0)
             choice = (enum kw_client_certificate)i;
@@ -132,7 +132,7 @@ static enum kw_status name_host(struct kw_service *service,
     if (listener->resource)
         (void)snprintf(service->resource, sizeof(service->resource), "%.255s", listener->resource);
     else
-        (void)snprintf(service->resource, sizeof(service->resource), "https://%s",
+        (void)snprintf(service->resource, sizeof(service->resource), "https://%.280s",
                        strchr(service->host, '.') ? strchr(service->host, '.') + 1 : service->host);
     return KW_OK;
 }
@@ -218,12 +218,12 @@ enum kw_status kw_service_open(const struct kw_service_options *options,
     if (!service)
         return kw_fail_memory(err);
     enum kw_status status;
-    struct kw_crypto *crypto;
     if ((status = kw_store_open(&options->keyring, &service->store, err)) ||
         (status = kw_metrics_new(&service->metrics, err)) ||
-        (crypto = kw_keyring_crypto(kw_store_keyring(service->store)),
-         status = kw_policy_load(crypto, options->keyring.config_file, &service->policy, err)) ||
-        (status = kw_http_new(crypto, &service->http, err)) || (status = listen_all(service, err))) {
+        (status = kw_policy_load_closed(options->keyring.config_file, &service->policy, err)) ||
+        (status = kw_http_new(kw_keyring_crypto(kw_store_keyring(service->store)), &service->http,
+                              err)) ||
+        (status = listen_all(service, err))) {
         kw_service_free(service);
         return status;
     }
@@ -267,7 +267,7 @@ enum kw_status kw_service_allow(struct kw_service *service, struct kw_confinemen
                                 struct kw_error *err)
 {
     const struct kw_config *config = &service->policy->config;
-    enum kw_status status = allow_folder_of(service->options.keyring.config_file, confinement, err);
+    enum kw_status status = kw_config_allow(service->options.keyring.config_file, confinement, err);
     for (size_t i = 0; i < config->listener_count && !status; i++) {
         const struct kw_config_listener *listener = &config->listeners[i];
         if (!(status = allow_folder_of(listener->certificate, confinement, err)) &&
@@ -296,8 +296,9 @@ static void replace_certificates(struct kw_service *service)
         enum kw_status status = kw_listener_tls(listener, &tls, &err);
         if (!status)
             status = kw_http_reload(service->http, listener->name, &tls, &err);
-        kw_service_tell(service, status ? "[listener %s] goes on with its old certificate: %s"
-                                        : "[listener %s] has its certificate read anew%s",
+        kw_service_tell(service,
+                        status ? "[listener %s] goes on with its old certificate: %s"
+                               : "[listener %s] has its certificate read anew%s",
                         listener->name, status ? err.message : "");
     }
     kw_policy_leave(policy);
@@ -327,13 +328,21 @@ static void tick(void *context)
 enum kw_status kw_service_run(struct kw_service *service, struct kw_error *err)
 {
     long drain_s = service->policy->config.service.drain_s;
-    enum kw_status status = kw_caretaker_start(service, err);
+    struct kw_policy *policy = NULL;
+    enum kw_status status = kw_policy_load(kw_keyring_crypto(kw_store_keyring(service->store)),
+                                           service->options.keyring.config_file, &policy, err);
     if (status)
         return status;
-    status = kw_http_run(service->http, (unsigned)(drain_s ? drain_s : DEFAULT_DRAIN_S) * 1000, tick,
-                         service, err);
+    kw_policy_replace(service, policy);
+    status = kw_notifier_start(service, err);
+    if (!status)
+        status = kw_caretaker_start(service, err);
+    if (!status)
+        status = kw_http_run(service->http, (unsigned)(drain_s ? drain_s : DEFAULT_DRAIN_S) * 1000,
+                             tick, service, err);
     atomic_store(&service->stopping, true);
     kw_caretaker_end(service);
+    kw_notifier_end(service);
     kw_keyring_close_trail(kw_store_keyring(service->store));
     return status;
 }

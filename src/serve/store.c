@@ -83,7 +83,6 @@ struct kw_keyring *kw_store_keyring(struct kw_store *store)
     return store->user;
 }
 
-
 struct kw_keyring *kw_store_manager(struct kw_store *store)
 {
     return store->manager;

@@ -1,6 +1,7 @@
 /* The Key Vault API: backups of keys with all their versions, and back. What is handed out is a
  * list of Keyward's own backups, each wrapped under the key that [service] backup-kek names. */
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,8 +24,9 @@ static enum kw_status find_kek(struct kw_keyring *keyring, struct work *work, st
 {
     const char *uri = work->call->policy->config.service.backup_kek;
     if (!uri)
-        return kw_call_refuse(work->call, KW_REFUSE_NOT_SUPPORTED, KW_KEY_UNUSABLE, err,
-                              "There are no backups here: no key is configured to seal them under.");
+        return kw_call_refuse(
+            work->call, KW_REFUSE_NOT_SUPPORTED, KW_KEY_UNUSABLE, err,
+            "There are no backups here: no key is configured to seal them under.");
     return kw_keyring_find_kek(keyring, uri, &work->kek, err);
 }
 
@@ -87,9 +89,9 @@ static enum kw_status backup_now(struct kw_keyring *keyring, void *context, stru
         }
     free(versions);
     if (!status && done == 0)
-        status = kw_fail(err, KW_KEY_NOT_FOUND,
-                         "A key with (name/id) %s was not found in this key vault.",
-                         work->call->name);
+        status =
+            kw_fail(err, KW_KEY_NOT_FOUND,
+                    "A key with (name/id) %s was not found in this key vault.", work->call->name);
     return status;
 }
 
@@ -133,10 +135,9 @@ static enum kw_status parse_set(struct work *work, struct kw_error *err)
     if (room > text.max)
         return bad_backup(work->call, err);
     status = kw_buffer_reserve(&text, room, err);
-    if (!status &&
-        (!kw_base64_decode(KW_BASE64URL, value, strlen(value), text.data, room, &len) ||
-         kw_json_parse((const char *)text.data, len, &limits, "the backup", KW_USAGE, &work->set,
-                       NULL)))
+    if (!status && (!kw_base64_decode(KW_BASE64URL, value, strlen(value), text.data, room, &len) ||
+                    kw_json_parse((const char *)text.data, len, &limits, "the backup", KW_USAGE,
+                                  &work->set, NULL)))
         status = bad_backup(work->call, err);
     kw_buffer_cleanup(&text);
     return status;
@@ -148,7 +149,7 @@ static const cJSON *entries(const cJSON *set)
     const cJSON *keys = cJSON_GetObjectItemCaseSensitive(set, "keys");
     int count = cJSON_IsArray(keys) ? cJSON_GetArraySize(keys) : 0;
     return schema && strcmp(schema, SET_SCHEMA) == 0 && count >= 1 && count <= VERSIONS_MAX ? keys
-                                                                                             : NULL;
+                                                                                            : NULL;
 }
 
 struct settings {
@@ -196,13 +197,11 @@ static enum kw_status restore_one(struct kw_keyring *keyring, struct work *work,
         .extractable = backup->key.extractable,
     };
     if (work->name[0] == '\0')
-        (void)snprintf(work->name, sizeof(work->name), "%s", backup->key.name);
+        (void)snprintf(work->name, sizeof(work->name), "%.*s", KW_NAME_MAX, backup->key.name);
     if (strcmp(work->name, backup->key.name) != 0)
         return bad_backup(work->call, err);
-    enum kw_status status =
-        kw_keyring_restore(keyring, &work->kek, backup->ciphertext.data, backup->ciphertext.len,
-                           backup->key.fingerprint, &plan, &made, err);
-    return status ? status : kw_keyring_update(keyring, &made, &settings->changes, err);
+    return kw_keyring_restore(keyring, &work->kek, backup->ciphertext.data, backup->ciphertext.len,
+                              backup->key.fingerprint, &plan, &settings->changes, &made, err);
 }
 
 static enum kw_status restore_entry(struct kw_keyring *keyring, struct work *work,

@@ -183,8 +183,7 @@ enum kw_status kw_random_bytes(struct kw_call *call, struct cJSON **ret_json, st
     struct kw_secret *bytes = NULL;
     int64_t count = 0;
     (void)ret_json;
-    enum kw_status status =
-        kw_body_number(call, call->body, "count", 1, RANDOM_MAX, &count, err);
+    enum kw_status status = kw_body_number(call, call->body, "count", 1, RANDOM_MAX, &count, err);
     if (!status && count == 0)
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                               "Property \"count\" of the request has to be a number from 1 to %d.",

@@ -1,5 +1,6 @@
 /* The Key Vault API: making keys, changing them, and their end. Each is one change of the store. */
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,8 +14,8 @@ struct change {
     struct kw_parsed_settings parsed;
     struct kw_new_key wanted;
     char version[KW_VERSION_DIGITS + 1]; /* of the key that was made or changed; "": the newest */
-    struct kw_byok byok;     /* of an import, or */
-    struct kw_secret *pkcs8; /* that */
+    struct kw_byok byok;                 /* of an import, or */
+    struct kw_secret *pkcs8;             /* that */
 };
 
 static enum kw_status no_such_key(struct kw_call *call, const char *kind, struct kw_error *err)
@@ -41,8 +42,7 @@ static enum kw_status change(struct change *job, kw_change_fn work, struct cJSON
                              struct kw_error *err)
 {
     struct kw_call *call = job->call;
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, work, job, err);
+    enum kw_status status = kw_store_change(call->service->store, &call->purpose, work, job, err);
     return status ? status : answer(call, job->version, ret_json, err);
 }
 
@@ -58,20 +58,21 @@ static enum kw_status count_versions(struct kw_keyring *keyring, struct kw_call 
 {
     struct kw_version *versions = NULL;
     size_t count = 0, deleted = 0;
-    enum kw_status status =
-        kw_store_versions(keyring, call->name, NULL, &versions, &count, err);
+    enum kw_status status = kw_store_versions(keyring, call->name, NULL, &versions, &count, err);
     if (status)
         return status;
     for (size_t i = 0; i < count; i++)
         deleted += is_deleted(&versions[i]);
-    (void)snprintf(name, KW_NAME_MAX + 1, "%s", count ? versions[0].key->label : call->name);
+    (void)snprintf(name, KW_NAME_MAX + 1, "%.*s", KW_NAME_MAX,
+                   count ? versions[0].key->label : call->name);
     free(versions);
     if (count > 0 && deleted == count)
-        return kw_call_refuse(call, KW_REFUSE_DELETED, KW_EXISTS, err,
-                              "Key %s is currently in a deleted but recoverable state, and its name "
-                              "cannot be reused; in this state, the key can only be recovered or "
-                              "purged.",
-                              call->name);
+        return kw_call_refuse(
+            call, KW_REFUSE_DELETED, KW_EXISTS, err,
+            "Key %s is currently in a deleted but recoverable state, and its name "
+            "cannot be reused; in this state, the key can only be recovered or "
+            "purged.",
+            call->name);
     *ret_count = count;
     return KW_OK;
 }
@@ -137,8 +138,8 @@ static enum kw_status parse_create(struct change *job, struct kw_error *err)
     if ((status = kw_body_text(call, "kty", true, &kty, err)) ||
         (status = check_type(call, kty, err)) ||
         (status = kw_body_number(call, call->body, "key_size", 0, INT32_MAX, &size, err)) ||
-        (status = kw_body_number(call, call->body, "public_exponent", 0, INT32_MAX, &exponent,
-                                 err)) ||
+        (status =
+             kw_body_number(call, call->body, "public_exponent", 0, INT32_MAX, &exponent, err)) ||
         (status = kw_settings_parse(call, &job->parsed, err)))
         return status;
     if (size == 0)
@@ -193,8 +194,8 @@ static enum kw_status update_now(struct kw_keyring *keyring, void *context, stru
     struct change *job = context;
     struct kw_version *versions = NULL;
     size_t count = 0, i = 0;
-    enum kw_status status = kw_store_versions(keyring, job->call->name, job->call->version,
-                                              &versions, &count, err);
+    enum kw_status status =
+        kw_store_versions(keyring, job->call->name, job->call->version, &versions, &count, err);
     if (status)
         return status;
     while (i < count && is_deleted(&versions[i]))
@@ -359,8 +360,8 @@ static enum kw_status parse_transfer(struct change *job, const char *text, struc
         return kw_fail_memory(err);
     enum kw_status status;
     if (kw_base64_decode(KW_BASE64URL, text, len, decoded, room, &decoded_len))
-        status = kw_byok_parse((const char *)decoded, decoded_len, "The transfer file", &job->byok,
-                               err);
+        status =
+            kw_byok_parse((const char *)decoded, decoded_len, "The transfer file", &job->byok, err);
     else
         status = kw_call_refuse(job->call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                                 "Property \"key_hsm\" of the request has to be a transfer file in "

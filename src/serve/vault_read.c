@@ -1,5 +1,6 @@
 /* The Key Vault API: what keys there are. The token is not asked. */
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -70,8 +71,8 @@ static enum kw_status page_init(struct kw_call *call, struct page *page, struct 
 {
     const char *max = kw_http_query(call->request, "maxresults");
     size_t digits = max ? strspn(max, "0123456789") : 0;
-    unsigned long number = max && digits > 0 && digits <= 2 && !max[digits] ? strtoul(max, NULL, 10)
-                                                                           : 0;
+    unsigned long number =
+        max && digits > 0 && digits <= 2 && !max[digits] ? strtoul(max, NULL, 10) : 0;
     if (max && (number < 1 || number > PAGE_MAX))
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                               "maxresults has to be a number from 1 to %d.", PAGE_MAX);
@@ -97,8 +98,7 @@ static void page_add(struct page *page, const char *id, struct cJSON *entry)
 /* Of an api-version and a token, what can stand in a URL as it is. */
 static bool is_plain(const char *text)
 {
-    size_t len =
-        strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~");
+    size_t len = strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~");
     return len <= KW_NAME_MAX && text[len] == '\0';
 }
 
@@ -108,10 +108,9 @@ static void page_finish(struct kw_call *call, struct page *page, const char *pat
     char next[2 * KW_KID_SIZE + 2 * KW_NAME_MAX];
     const char *version = kw_http_query(call->request, "api-version");
     cJSON *json = cJSON_CreateObject();
-    (void)snprintf(next, sizeof(next),
-                   "https://%s/%s?api-version=%s&$skiptoken=%s&maxresults=%zu", call->service->host,
-                   path, is_plain(version) ? version : "7.4", page->last ? page->last : "",
-                   page->max);
+    (void)snprintf(next, sizeof(next), "https://%s/%s?api-version=%s&$skiptoken=%s&maxresults=%zu",
+                   call->service->host, path, is_plain(version) ? version : "7.4",
+                   page->last ? page->last : "", page->max);
     kw_json_add(json, "value", page->entries);
     kw_json_add_text(json, "nextLink", page->more ? next : NULL);
     *ret_json = json;
