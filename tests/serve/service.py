@@ -20,6 +20,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
@@ -27,16 +28,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests/e2e"), str(ROOT / "tests/tools")]
 import issuer  # noqa: E402
 import testtoken  # noqa: E402
+from attack import Wrong, report_cases  # noqa: E402, F401
 
 SECONDS = 60
 API = {"vault": "api-version=7.6", "proxy": "api-version=0.1-preview", "status": ""}
 PREFIX = "ekm"
 ALGS = ("RS256", "PS256", "ES256")
 CONTEXT = {"request_id": "r-1", "correlation_id": "c-1", "pool_name": "pool"}
-
-
-class Wrong(Exception):
-    """What should not be."""
 
 
 def base64url(data):
@@ -342,6 +340,10 @@ def wrap(public, plaintext, alg="RSA-OAEP"):
 
     digest = hashes.SHA1() if alg == "RSA-OAEP" else hashes.SHA256()
     return public.encrypt(plaintext, padding.OAEP(padding.MGF1(digest), digest, None))
+
+
+def scratch_folder():
+    return tempfile.TemporaryDirectory(prefix="keyward-serve-", ignore_cleanup_errors=True)
 
 
 def unwrap_body(wrapped, alg="RSA-OAEP", proxy=False):
