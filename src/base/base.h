@@ -126,7 +126,7 @@ enum kw_base64 {
 bool kw_base64_decode(enum kw_base64 alphabet, const char *text, size_t len, uint8_t *out,
                       size_t capacity, size_t *ret_len);
 /* Writes the text and a NUL; base64url is written without padding. `out` has at least
- * KW_BASE64_ENCODED_SIZE(len) bytes. Not for secrets. */
+ * KW_BASE64_ENCODED_SIZE(len) bytes. No table is indexed by the data, so it may be a secret. */
 void kw_base64_encode(enum kw_base64 alphabet, const void *data, size_t len, char *out);
 /* Either letter case; an even number of digits. The same promises as kw_base64_decode. */
 bool kw_hex_decode(const char *text, size_t len, uint8_t *out, size_t capacity, size_t *ret_len);
@@ -190,7 +190,7 @@ unsigned kw_processors(void);
 
 /* ---- confinement: confine.c, confine_calls.c ---- */
 
-enum kw_access {
+enum kw_may {
     KW_MAY_READ,           /* a file, or a folder and all below it */
     KW_MAY_PUT,            /* a folder: make, write and replace files, but read none */
     KW_MAY_WRITE,          /* a file or device, or a folder: read, and change all below it */
@@ -205,7 +205,7 @@ enum kw_network {
 struct kw_confinement {
     struct kw_allowance {
         char *path;
-        enum kw_access access;
+        enum kw_may access;
     } * items;
     size_t count;
     enum kw_network network;
@@ -214,7 +214,7 @@ struct kw_confinement {
 };
 /* A path that is not there when the process is confined allows nothing. */
 enum kw_status kw_confine_allow(struct kw_confinement *confinement, const char *path,
-                                enum kw_access access, struct kw_error *err);
+                                enum kw_may access, struct kw_error *err);
 void kw_confinement_cleanup(struct kw_confinement *confinement);
 /* Confines the whole process for good, by Landlock as far as the kernel has it and by seccomp; to
  * be called while it has one thread. What is open stays open. *ret_lacking is what the kernel does

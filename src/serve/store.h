@@ -1,0 +1,71 @@
+/* store: the keys of the service's token under Key Vault's names, for many threads and for months.
+ *
+ * Two keyrings reach the token: one uses keys, the other makes and changes them, so that a key pair
+ * that takes seconds to make keeps nobody waiting who unwraps. What is known of the keys is read
+ * anew when one of the two changed something, and now and then in case another program did. */
+#ifndef KW_STORE_H
+#define KW_STORE_H
+
+#include "keys/keys.h"
+
+#define KW_VERSION_DIGITS 32
+#define KW_NAME_MAX       127
+
+/* A key version as it was last read. */
+struct kw_stored {
+    const struct kw_token_key *key;
+    const struct kw_key_record *record;
+    char version[KW_VERSION_DIGITS + 1]; /* CKA_ID in hex where that has 16 bytes, else what begins
+                                            the SHA-256 of its SubjectPublicKeyInfo */
+};
+
+struct kw_store;
+/* KW_CONFIG, KW_NO_MEMORY. No token is reached before kw_store_read. */
+enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw_store **ret_store,
+                             struct kw_error *err);
+void kw_store_free(struct kw_store *store);
+/* The keyring that uses keys: for its configuration, its warnings, its trail and its statistics. */
+struct kw_keyring *kw_store_keyring(struct kw_store *store);
+
+/* Reads what the token has, unless nothing changed since. What was known stays where it can't be
+ * read. */
+enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err);
+/* Whether it was ever read. */
+bool kw_store_is_read(struct kw_store *store);
+
+/* ---- using keys: between enter and leave nothing that was found goes away ---- */
+
+void kw_store_enter(struct kw_store *store);
+void kw_store_leave(struct kw_store *store);
+
+/* All versions that can be served, by name (letter case aside) and then newest first. */
+const struct kw_stored *kw_store_all(const struct kw_store *store, size_t *ret_count);
+/* Those of one name; NULL and 0 where there are none. */
+const struct kw_stored *kw_store_named(const struct kw_store *store, const char *name,
+                                       size_t *ret_count);
+bool kw_stored_is_deleted(const struct kw_stored *stored);
+/* A version that is not deleted; NULL or "" is the newest of them. KW_KEY_NOT_FOUND. */
+enum kw_status kw_store_find(const struct kw_store *store, const char *name, const char *version,
+                             const struct kw_stored **ret_stored, struct kw_error *err);
+
+/* Unix time in seconds; 0: none. */
+int64_t kw_stored_not_before(const struct kw_stored *stored);
+int64_t kw_stored_expires(const struct kw_stored *stored);
+int64_t kw_stored_created(const struct kw_stored *stored);
+int64_t kw_stored_updated(const struct kw_stored *stored);
+/* What may be done with it, of enum kw_key_op. */
+unsigned kw_stored_ops(const struct kw_stored *stored);
+/* "2026-10-05T06:00:00Z" as unix time; 0 where it is "". */
+int64_t kw_time_of(const char *timestamp);
+
+/* ---- changing them ---- */
+
+/* What is done with the keyring that changes keys. What is found with it by kw_keyring_versions is
+ * as it is now. */
+typedef enum kw_status (*kw_change_fn)(struct kw_keyring *keyring, void *context,
+                                       struct kw_error *err);
+/* One at a time; not between enter and leave. What changed is known to all afterwards. */
+enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *purpose,
+                               kw_change_fn work, void *context, struct kw_error *err);
+
+#endif
