@@ -27,6 +27,7 @@ sys.dont_write_bytecode = True  # the checkout stays as it is
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests/e2e"), str(ROOT / "tests/tools")]
 import issuer  # noqa: E402
+import tap  # noqa: E402, F401
 import testtoken  # noqa: E402
 from attack import Wrong, report_cases  # noqa: E402, F401
 
@@ -322,7 +323,10 @@ class Service:
         """All of the trail, oldest first; a last line that was never finished is left out."""
         for path in sorted(self.audit.glob("trail-*.jsonl")):
             for line in path.read_bytes().split(b"\n")[:-1]:
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    raise Wrong(f"this is in the trail: {line[:300]!r}") from None
 
     def verify_trail(self):
         done = subprocess.run(
