@@ -216,6 +216,7 @@ struct kw_token {
     size_t open_count; /* idle and in use, without the anchor and what is read-write */
     size_t rw_count;
     size_t max_sessions;
+    uint64_t connections; /* how often it was connected */
     struct kw_secret *pin;
     bool pin_accepted; /* it logged in at least once */
     bool pin_refused;

@@ -176,6 +176,19 @@ struct kw_key_filter kw_uri_filter(const struct kw_uri *uri);
 /* Whether the URI's object and id, where it has them, are the key's. */
 bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key);
 
+/* ---- whether it works: pool.c ---- */
+
+/* Asks the token for its state, in a session like any other: what was lost is won back first, as in
+ * every call. KW_TOKEN, KW_PIN_*. */
+enum kw_status kw_token_ping(struct kw_token *token, struct kw_error *err);
+struct kw_token_stats {
+    size_t sessions, in_use, max; /* of those that are shared */
+    uint64_t recoveries;          /* how often sessions and the login were won back */
+};
+/* False, and *ret_stats untouched, where that would have to wait, as while the token is connected
+ * anew. */
+bool kw_token_stats(struct kw_token *token, struct kw_token_stats *ret_stats);
+
 /* ---- using them: decrypt.c ---- */
 
 /* Decrypts `wrapped`, as long as the key's modulus, with the token's own

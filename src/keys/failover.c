@@ -14,7 +14,7 @@ enum { FIRST, SECOND };
 #define MAX_RELAPSES   6 /* 2^6 of them */
 
 /* A PIN that was refused, or a key that does not unwrap, is to be told and not covered up. */
-static bool is_token_failure(enum kw_status status)
+bool kw_is_token_failure(enum kw_status status)
 {
     return kw_exit_code(status) == kw_exit_code(KW_TOKEN);
 }
@@ -272,7 +272,7 @@ enum kw_status kw_keyring_find_to_unwrap(struct kw_keyring *keyring, const char 
     struct kw_error why = {.status = KW_OK};
     size_t side = serving(failover);
     enum kw_status status = grant(failover, side, &wish, ret_key, &why);
-    if (is_token_failure(status))
+    if (kw_is_token_failure(status))
         return change_over(failover, side, &wish, &why, ret_key, err);
     if (status && err)
         *err = why;
@@ -311,7 +311,7 @@ enum kw_status kw_failover_operate(struct failover *failover, const struct kw_to
     enum kw_status status = grant(failover, side, &wish, &here, &why);
     if (!status)
         status = use_on(failover, side, here, operation, &why);
-    if (is_token_failure(status)) {
+    if (kw_is_token_failure(status)) {
         status = change_over(failover, side, &wish, &why, &here, err);
         return status ? status : use_on(failover, 1 - side, here, operation, err);
     }

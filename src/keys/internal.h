@@ -74,7 +74,8 @@ struct kw_keyring {
     /* Set once, and the notes' `known` changed, with what is in common locked too: the twin looks
      * at them with that alone. */
     struct kw_token *token;
-    bool stale; /* the keys are to be read anew when they are next needed */
+    struct kw_token_stats stats; /* the last that were had; of it, with what is in common locked */
+    bool stale;                  /* the keys are to be read anew when they are next needed */
     struct kw_token_key *keys;
     size_t key_count;
     struct key_note *notes; /* one a key */
@@ -170,6 +171,8 @@ enum kw_status kw_failover_switch(struct failover *failover, size_t to, const st
 /* kw_operate of a keyring that has a failover. */
 enum kw_status kw_failover_operate(struct failover *failover, const struct kw_token_key *key,
                                    const struct kw_operation *operation, struct kw_error *err);
+/* Whether a failure is the token's, so that another one may help. */
+bool kw_is_token_failure(enum kw_status status);
 /* Fills in what is counted here. */
 void kw_failover_count(struct failover *failover, struct kw_keyring_stats *stats);
 /* Whose token serves now: this keyring's, or its twin's. */

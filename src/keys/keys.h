@@ -174,14 +174,16 @@ enum kw_status kw_keyring_aes_unwrap(struct kw_keyring *keyring, const struct kw
                                      const uint8_t *wrapped, size_t len,
                                      struct kw_secret **ret_secret, struct kw_error *err);
 
-/* Whether the token that serves now answers, without an entry on the trail: KW_TOKEN and so on. */
+/* Whether the token that serves now answers, or the other one where it has a failover, without an
+ * entry on the trail: KW_TOKEN and so on. Opens a token that was not opened yet. */
 enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err);
 struct kw_keyring_stats {
     size_t sessions, sessions_in_use, sessions_max; /* of the token that serves */
-    uint64_t recoveries;                            /* sessions or logins that were won back */
+    uint64_t recoveries;                            /* how often a token was connected anew */
     uint64_t failovers, returns;                    /* switches to the second token and back */
     bool on_second;                                 /* it serves now */
 };
+/* Waits for no token: while one is connected anew, it gives what was true before. */
 void kw_keyring_stats(struct kw_keyring *keyring, struct kw_keyring_stats *ret_stats);
 
 /* ---- the forms of a data key: datakey.c ---- */
@@ -225,8 +227,8 @@ const char *kw_key_op_name(enum kw_key_op op);
 bool kw_key_op_parse(const char *name, enum kw_key_op *ret_op);
 
 /* For what is done from now on by the functions of life.c, state.c and move.c, which don't say it
- * for themselves; NULL: nothing more. It stays the caller's. Not while another thread uses the
- * keyring. */
+ * for themselves; NULL: nothing more. It stays the caller's. Not while another thread uses one of
+ * these; what says its purpose may go on meanwhile. */
 void kw_keyring_set_purpose(struct kw_keyring *keyring, const struct kw_purpose *purpose);
 /* All changes at once, in one act "key.update" and one revision. The token is told too: that the
  * key is enabled or not, as kw_keyring_step does; what operations are left of what it was made for

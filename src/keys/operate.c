@@ -119,3 +119,48 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
         memcpy(out, job.signature, job.signature_len);
     return status;
 }
+
+/* ---- whether it works ---- */
+
+static enum kw_status ping(struct kw_keyring *keyring, struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_keyring_open_token(keyring, err);
+    struct kw_token *token = keyring->token;
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status ? status : kw_token_ping(token, err);
+}
+
+enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err)
+{
+    struct kw_keyring *serving = kw_failover_serving(keyring);
+    struct kw_error failure = {.status = KW_OK};
+    enum kw_status status = ping(serving, &failure);
+    if (kw_is_token_failure(status) && serving->twin && ping(serving->twin, NULL) == KW_OK)
+        return KW_OK;
+    if (status && err)
+        *err = failure;
+    return status;
+}
+
+void kw_keyring_stats(struct kw_keyring *keyring, struct kw_keyring_stats *ret_stats)
+{
+    struct kw_keyring *serving = kw_failover_serving(keyring);
+    struct kw_keyring_stats stats = {.sessions = 0};
+    (void)pthread_mutex_lock(&serving->common->lock);
+    if (serving->token)
+        (void)kw_token_stats(serving->token, &serving->stats); /* else those of the last time */
+    stats.sessions = serving->stats.sessions;
+    stats.sessions_in_use = serving->stats.in_use;
+    stats.sessions_max = serving->stats.max;
+    stats.recoveries = serving->stats.recoveries;
+    if (serving->twin) {
+        if (serving->twin->token)
+            (void)kw_token_stats(serving->twin->token, &serving->twin->stats);
+        stats.recoveries += serving->twin->stats.recoveries;
+    }
+    (void)pthread_mutex_unlock(&serving->common->lock);
+    if (keyring->failover)
+        kw_failover_count(keyring->failover, &stats);
+    *ret_stats = stats;
+}
