@@ -1,5 +1,6 @@
 /* A connection's life: from the handshake, by requests and answers, to its end. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -59,8 +60,11 @@ void kw_http_connection_enter(struct kw_http_connection *connection, enum kw_htt
         move_to(connection, KW_HTTP_CLIENT);
         set_timer(connection, LINGER_S);
         break;
+    case KW_HTTP_SHAKE:
+        move_to(connection, KW_HTTP_THREAD);
+        break;
     case KW_HTTP_WORK:
-        move_to(connection, KW_HTTP_ANSWER);
+        move_to(connection, KW_HTTP_THREAD);
         set_timer(connection, 0);
         break;
     case KW_HTTP_CONTINUE: /* these go on with the time that the head left */
@@ -87,11 +91,27 @@ static void wait_for(struct kw_http_connection *connection, short events)
 
 /* ---- steps ---- */
 
+/* In a thread, which has the connection's TLS for so long. */
+static void shake(struct kw_http_task *task)
+{
+    struct kw_http_connection *connection = (struct kw_http_connection *)task;
+    connection->shaken = kw_http_io_handshake(connection);
+}
+
 static enum kw_http_next step_handshake(struct kw_http_connection *connection)
 {
-    enum kw_http_next next = connection->tls ? kw_http_io_handshake(connection) : KW_HTTP_GO;
-    if (next != KW_HTTP_GO)
-        return next;
+    struct kw_http_listener *listener = connection->listener;
+    enum kw_http_next next = connection->tls ? connection->shaken : KW_HTTP_GO;
+    if (next == KW_HTTP_READ || next == KW_HTTP_WRITE) {
+        kw_http_connection_enter(connection, KW_HTTP_SHAKE);
+        return kw_http_pool_take(&listener->handshakes, &connection->task) ? KW_HTTP_PAUSE
+                                                                           : KW_HTTP_CLOSE;
+    }
+    if (next == KW_HTTP_CLOSE) { /* the client is to see why */
+        kw_http_io_finish(connection);
+        kw_http_connection_enter(connection, KW_HTTP_LINGER);
+        return KW_HTTP_GO;
+    }
     connection->peer = kw_http_peer_new(connection->address, connection->tls);
     if (!connection->peer)
         return KW_HTTP_CLOSE;
@@ -99,7 +119,8 @@ static enum kw_http_next step_handshake(struct kw_http_connection *connection)
     return KW_HTTP_GO;
 }
 
-static enum kw_http_next step_work(struct kw_http_connection *connection)
+/* A thread has it. */
+static enum kw_http_next step_pause(struct kw_http_connection *connection)
 {
     (void)connection;
     return KW_HTTP_PAUSE;
@@ -117,17 +138,8 @@ static enum kw_http_next step_linger(struct kw_http_connection *connection)
     return KW_HTTP_READ;
 }
 
-void kw_http_connection_run(struct kw_http_connection *connection)
+static void wait_or_close(struct kw_http_connection *connection, enum kw_http_next next)
 {
-    static enum kw_http_next (*const steps[])(struct kw_http_connection *) = {
-        [KW_HTTP_HANDSHAKE] = step_handshake,       [KW_HTTP_BEGIN] = kw_http_receive_head,
-        [KW_HTTP_HEAD] = kw_http_receive_head,      [KW_HTTP_BODY] = kw_http_receive_body,
-        [KW_HTTP_CONTINUE] = kw_http_send_continue, [KW_HTTP_WORK] = step_work,
-        [KW_HTTP_SEND] = kw_http_send_answer,       [KW_HTTP_LINGER] = step_linger,
-    };
-    enum kw_http_next next = KW_HTTP_GO;
-    while (next == KW_HTTP_GO)
-        next = steps[connection->state](connection);
     if (next == KW_HTTP_READ)
         wait_for(connection, EV_READ);
     else if (next == KW_HTTP_WRITE)
@@ -136,13 +148,32 @@ void kw_http_connection_run(struct kw_http_connection *connection)
         kw_http_connection_close(connection);
 }
 
+void kw_http_connection_run(struct kw_http_connection *connection)
+{
+    static enum kw_http_next (*const steps[])(struct kw_http_connection *) = {
+        [KW_HTTP_HANDSHAKE] = step_handshake,
+        [KW_HTTP_BEGIN] = kw_http_receive_head,
+        [KW_HTTP_HEAD] = kw_http_receive_head,
+        [KW_HTTP_BODY] = kw_http_receive_body,
+        [KW_HTTP_CONTINUE] = kw_http_send_continue,
+        [KW_HTTP_SHAKE] = step_pause,
+        [KW_HTTP_WORK] = step_pause,
+        [KW_HTTP_SEND] = kw_http_send_answer,
+        [KW_HTTP_LINGER] = step_linger,
+    };
+    enum kw_http_next next = KW_HTTP_GO;
+    while (next == KW_HTTP_GO)
+        next = steps[connection->state](connection);
+    wait_or_close(connection, next);
+}
+
 static void on_ready(evutil_socket_t fd, short what, void *argument)
 {
     struct kw_http_connection *connection = argument;
     (void)fd;
     (void)what;
     /* A client that sends more, or leaves, while a thread works is looked at when that is done. */
-    if (connection->state == KW_HTTP_WORK)
+    if (connection->waiting == KW_HTTP_THREAD)
         wait_for(connection, 0);
     else
         kw_http_connection_run(connection);
@@ -153,6 +184,10 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
     struct kw_http_connection *connection = argument;
     (void)fd;
     (void)what;
+    if (connection->waiting == KW_HTTP_THREAD) {
+        connection->late = true;
+        return;
+    }
     bool receiving = connection->state == KW_HTTP_HEAD || connection->state == KW_HTTP_BODY;
     if (receiving && kw_http_refuse(connection, 408) == KW_HTTP_GO)
         kw_http_connection_run(connection);
@@ -160,12 +195,29 @@ static void on_timer(evutil_socket_t fd, short what, void *argument)
         kw_http_connection_close(connection);
 }
 
-void kw_http_connection_answer(struct kw_http_connection *connection)
+/* The thread is done with a part of the handshake. */
+static void shaken(struct kw_http_task *task)
 {
-    if (kw_http_begin_answer(connection) == KW_HTTP_GO)
-        kw_http_connection_run(connection);
-    else
+    struct kw_http_connection *connection = (struct kw_http_connection *)task;
+    enum kw_http_next next = connection->shaken;
+    connection->state = KW_HTTP_HANDSHAKE;
+    move_to(connection, KW_HTTP_CLIENT);
+    if (connection->late || !task->worked)
         kw_http_connection_close(connection);
+    else if (next == KW_HTTP_READ || next == KW_HTTP_WRITE)
+        wait_or_close(connection, next);
+    else
+        kw_http_connection_run(connection);
+}
+
+void kw_http_connection_answer(struct kw_http_connection *connection, bool answered)
+{
+    if (answered && kw_http_begin_answer(connection) == KW_HTTP_GO) {
+        kw_http_connection_run(connection);
+        return;
+    }
+    connection->state = KW_HTTP_SEND; /* the request is ours again */
+    kw_http_connection_close(connection);
 }
 
 /* ---- beginning and end ---- */
@@ -195,13 +247,19 @@ void kw_http_connection_start(struct kw_http_listener *listener, int fd, const c
     connection->tls = tls;
     (void)snprintf(connection->address, sizeof(connection->address), "%s", address);
     (void)evtimer_assign(&connection->timer, listener->server->base, on_timer, connection);
+    connection->task.work = shake;
+    connection->task.done = shaken;
+    connection->shaken = KW_HTTP_READ;
     connection->waiting = KW_HTTP_CLIENT;
     TAILQ_INSERT_TAIL(&listener->waiting[KW_HTTP_CLIENT], connection, entry);
     atomic_fetch_add(&listener->connections, 1);
     atomic_fetch_add(&listener->accepted, 1);
     listener->server->connections++;
     kw_http_connection_enter(connection, KW_HTTP_HANDSHAKE);
-    kw_http_connection_run(connection);
+    if (tls)
+        wait_for(connection, EV_READ);
+    else
+        kw_http_connection_run(connection);
 }
 
 void kw_http_connection_close(struct kw_http_connection *connection)

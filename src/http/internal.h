@@ -29,11 +29,50 @@ void kw_http_peer_release(struct kw_http_peer_held *held);
 
 /* ---- pool.c ---- */
 
+/* Something that may take a while, on its way to a thread and back. */
+struct kw_http_task {
+    TAILQ_ENTRY(kw_http_task) entry;
+    void (*work)(struct kw_http_task *task); /* in a thread of the pool */
+    void (*done)(struct kw_http_task *task); /* in the loop's, which has it again */
+    bool worked;                             /* false where the pool was stopped before */
+};
+TAILQ_HEAD(kw_http_tasks, kw_http_task);
+
+/* Tasks on their way back to the loop. */
+struct kw_http_done {
+    pthread_mutex_t mutex;
+    struct kw_http_tasks tasks;
+    int wake_fd; /* an eventfd: there are some, or the server is to stop */
+};
+
+struct kw_http_pool {
+    pthread_mutex_t mutex; /* over all below, but what is set before threads start */
+    pthread_cond_t more;
+    struct kw_http_tasks tasks;
+    size_t queued, busy;
+    bool stopping;
+    size_t queue_max, thread_count;
+    pthread_t *threads;
+    size_t started;
+    struct kw_http_done *done;
+};
+void kw_http_pool_init(struct kw_http_pool *pool, size_t threads, size_t queue_max,
+                       struct kw_http_done *done);
+enum kw_status kw_http_pool_start(struct kw_http_pool *pool, struct kw_error *err);
+/* Waits for the tasks that threads are at; those that are queued come back without work. */
+void kw_http_pool_stop(struct kw_http_pool *pool);
+void kw_http_pool_cleanup(struct kw_http_pool *pool);
+/* False where the queue is full: the task stays the caller's. */
+bool kw_http_pool_take(struct kw_http_pool *pool, struct kw_http_task *task);
+void kw_http_pool_count(struct kw_http_pool *pool, struct kw_http_stats *stats);
+
+/* ---- job.c ---- */
+
 struct kw_http_connection;
 
-/* A request on its way to a thread and back. The loop's but while it is in a pool. */
+/* A request and its answer. While a thread has it, the loop touches `connection` alone. */
 struct kw_http_job {
-    TAILQ_ENTRY(kw_http_job) entry;
+    struct kw_http_task task;
     struct kw_http_connection *connection; /* NULL once the client is gone */
     struct kw_http_listener *listener;
     struct kw_http_peer_held *peer;
@@ -44,40 +83,10 @@ struct kw_http_job {
     struct kw_http_request request;
     struct kw_http_answer answer;
 };
-TAILQ_HEAD(kw_http_jobs, kw_http_job);
-
 /* NULL for want of memory. */
-struct kw_http_job *kw_http_job_new(struct kw_http_listener *listener);
+struct kw_http_job *kw_http_job_new(struct kw_http_connection *connection);
 void kw_http_job_free(struct kw_http_job *job);
 void kw_http_answer_cleanup(struct kw_http_answer *answer);
-
-/* Jobs that are done, on their way back to the loop. */
-struct kw_http_done {
-    pthread_mutex_t mutex;
-    struct kw_http_jobs jobs;
-    int wake_fd; /* an eventfd: there are some, or the server is to stop */
-};
-
-struct kw_http_pool {
-    pthread_mutex_t mutex; /* over all below, but what is set before threads start */
-    pthread_cond_t more;
-    struct kw_http_jobs jobs;
-    size_t queued, busy;
-    bool stopping;
-    size_t queue_max, thread_count;
-    pthread_t *threads;
-    size_t started;
-    struct kw_http_done *done;
-};
-void kw_http_pool_init(struct kw_http_pool *pool, const struct kw_http_limits *limits,
-                       struct kw_http_done *done);
-enum kw_status kw_http_pool_start(struct kw_http_pool *pool, struct kw_error *err);
-/* Waits for the requests that threads are at; those that are queued are dropped. */
-void kw_http_pool_stop(struct kw_http_pool *pool);
-void kw_http_pool_cleanup(struct kw_http_pool *pool);
-/* False where the queue is full: the job stays the caller's. */
-bool kw_http_pool_take(struct kw_http_pool *pool, struct kw_http_job *job);
-void kw_http_pool_count(struct kw_http_pool *pool, struct kw_http_stats *stats);
 
 /* ---- a server and its listeners: server.c, listen.c ---- */
 
@@ -87,7 +96,7 @@ TAILQ_HEAD(kw_http_connections, kw_http_connection);
 enum kw_http_waiting {
     KW_HTTP_IDLE,   /* for another request */
     KW_HTTP_CLIENT, /* for the client to send or take the rest */
-    KW_HTTP_ANSWER, /* for a thread; never closed to make room */
+    KW_HTTP_THREAD, /* for a thread; never closed to make room */
     KW_HTTP_WAITS
 };
 
@@ -103,7 +112,8 @@ struct kw_http_listener {
     kw_http_refuser refuse;
     void *context;
     struct event *readable;
-    struct kw_http_pool pool;
+    struct kw_http_pool handshakes; /* keys on tokens take their time, and may hang */
+    struct kw_http_pool requests;
     struct kw_http_connections waiting[KW_HTTP_WAITS];
     atomic_size_t connections;
     atomic_ullong accepted, refused;
@@ -138,6 +148,7 @@ void kw_http_look_whether_drained(struct kw_http_server *server);
 
 enum kw_http_state {
     KW_HTTP_HANDSHAKE,
+    KW_HTTP_SHAKE,    /* a thread is at the handshake */
     KW_HTTP_BEGIN,    /* nothing of a request has come yet */
     KW_HTTP_HEAD,     /* a part of its head has */
     KW_HTTP_CONTINUE, /* "100 Continue" is being sent */
@@ -157,6 +168,8 @@ enum kw_http_next {
 };
 
 struct kw_http_connection {
+    struct kw_http_task task; /* the handshake */
+    enum kw_http_next shaken; /* what came of it */
     TAILQ_ENTRY(kw_http_connection) entry;
     struct kw_http_listener *listener;
     enum kw_http_state state;
@@ -166,7 +179,7 @@ struct kw_http_connection {
     struct event ready, timer;
     short ready_for; /* what `ready` waits for, 0: nothing */
     bool close;      /* after the answer */
-    bool served;     /* there was a request */
+    bool late;       /* its time was over while a thread had it */
     struct kw_http_peer_held *peer;
     struct kw_http_bytes in; /* what was read and not used yet */
     size_t scanned;
@@ -183,8 +196,8 @@ void kw_http_connection_close(struct kw_http_connection *connection);
 void kw_http_connection_run(struct kw_http_connection *connection);
 /* What is waited for from now on, and how long: it is closed then, or told that it was too slow. */
 void kw_http_connection_enter(struct kw_http_connection *connection, enum kw_http_state state);
-/* A thread is done with it. */
-void kw_http_connection_answer(struct kw_http_connection *connection);
+/* A thread is done with its request; `answered` is false where none has begun with it. */
+void kw_http_connection_answer(struct kw_http_connection *connection, bool answered);
 
 enum kw_http_next kw_http_io_handshake(struct kw_http_connection *connection);
 /* KW_HTTP_GO: *ret_len bytes were read, or written. */

@@ -1,88 +1,58 @@
-/* Threads that handlers run in. */
+/* Threads that do what the loop must not wait for. */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "http/internal.h"
 
-struct kw_http_job *kw_http_job_new(struct kw_http_listener *listener)
-{
-    struct kw_http_job *job = calloc(1, sizeof(*job));
-    if (!job)
-        return NULL;
-    job->listener = listener;
-    job->answer.body.max = KW_HTTP_ANSWER_MAX;
-    return job;
-}
-
-void kw_http_answer_cleanup(struct kw_http_answer *answer)
-{
-    if (answer->body.data)
-        kw_wipe(answer->body.data, answer->body.capacity);
-    kw_buffer_cleanup(&answer->body);
-    kw_secret_free(answer->secret);
-    answer->secret = NULL;
-}
-
-void kw_http_job_free(struct kw_http_job *job)
-{
-    if (!job)
-        return;
-    kw_http_answer_cleanup(&job->answer);
-    kw_http_bytes_cleanup(&job->text);
-    kw_http_bytes_cleanup(&job->body);
-    kw_http_peer_release(job->peer);
-    free(job);
-}
-
-static void give_back(struct kw_http_done *done, struct kw_http_job *job)
+static void give_back(struct kw_http_done *done, struct kw_http_task *task)
 {
     const uint64_t one = 1;
     pthread_mutex_lock(&done->mutex);
-    bool first = TAILQ_EMPTY(&done->jobs);
-    TAILQ_INSERT_TAIL(&done->jobs, job, entry);
+    bool first = TAILQ_EMPTY(&done->tasks);
+    TAILQ_INSERT_TAIL(&done->tasks, task, entry);
     pthread_mutex_unlock(&done->mutex);
     /* Where the counter is full, the loop has been woken often enough. */
     if (first && write(done->wake_fd, &one, sizeof(one)) < 0)
         return;
 }
 
-static struct kw_http_job *next_job(struct kw_http_pool *pool, bool was_busy)
+static struct kw_http_task *next_task(struct kw_http_pool *pool, bool was_busy)
 {
     pthread_mutex_lock(&pool->mutex);
     pool->busy -= was_busy;
     while (pool->queued == 0 && !pool->stopping)
         pthread_cond_wait(&pool->more, &pool->mutex);
-    struct kw_http_job *job = pool->stopping ? NULL : TAILQ_FIRST(&pool->jobs);
-    if (job) {
-        TAILQ_REMOVE(&pool->jobs, job, entry);
+    struct kw_http_task *task = pool->stopping ? NULL : TAILQ_FIRST(&pool->tasks);
+    if (task) {
+        TAILQ_REMOVE(&pool->tasks, task, entry);
         pool->queued--;
         pool->busy++;
     }
     pthread_mutex_unlock(&pool->mutex);
-    return job;
+    return task;
 }
 
 static void *work(void *argument)
 {
     struct kw_http_pool *pool = argument;
-    struct kw_http_job *job = next_job(pool, false);
-    for (; job; job = next_job(pool, true)) {
-        job->listener->handle(job->listener->context, &job->request, &job->answer);
-        kw_http_bytes_cleanup(&job->body);
-        give_back(pool->done, job);
+    struct kw_http_task *task = next_task(pool, false);
+    for (; task; task = next_task(pool, true)) {
+        task->worked = true;
+        task->work(task);
+        give_back(pool->done, task);
     }
     return NULL;
 }
 
-void kw_http_pool_init(struct kw_http_pool *pool, const struct kw_http_limits *limits,
+void kw_http_pool_init(struct kw_http_pool *pool, size_t threads, size_t queue_max,
                        struct kw_http_done *done)
 {
     /* With default attributes these can't fail on Linux. */
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->more, NULL);
-    TAILQ_INIT(&pool->jobs);
-    pool->queue_max = limits->queue;
-    pool->thread_count = limits->threads;
+    TAILQ_INIT(&pool->tasks);
+    pool->queue_max = queue_max;
+    pool->thread_count = threads;
     pool->done = done;
 }
 
@@ -110,12 +80,10 @@ void kw_http_pool_stop(struct kw_http_pool *pool)
     pool->started = 0;
     free(pool->threads);
     pool->threads = NULL;
-    struct kw_http_job *job;
-    while ((job = TAILQ_FIRST(&pool->jobs))) {
-        TAILQ_REMOVE(&pool->jobs, job, entry);
-        if (job->connection)
-            job->connection->job = NULL;
-        kw_http_job_free(job);
+    struct kw_http_task *task;
+    while ((task = TAILQ_FIRST(&pool->tasks))) {
+        TAILQ_REMOVE(&pool->tasks, task, entry);
+        give_back(pool->done, task);
     }
     pool->queued = 0;
 }
@@ -126,12 +94,12 @@ void kw_http_pool_cleanup(struct kw_http_pool *pool)
     pthread_mutex_destroy(&pool->mutex);
 }
 
-bool kw_http_pool_take(struct kw_http_pool *pool, struct kw_http_job *job)
+bool kw_http_pool_take(struct kw_http_pool *pool, struct kw_http_task *task)
 {
     pthread_mutex_lock(&pool->mutex);
-    bool room = pool->queued < pool->queue_max;
+    bool room = !pool->stopping && pool->queued < pool->queue_max;
     if (room) {
-        TAILQ_INSERT_TAIL(&pool->jobs, job, entry);
+        TAILQ_INSERT_TAIL(&pool->tasks, task, entry);
         pool->queued++;
         pthread_cond_signal(&pool->more);
     }

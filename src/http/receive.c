@@ -30,14 +30,10 @@ static enum kw_http_next begin_body(struct kw_http_connection *connection)
 /* The head is the first `len` bytes of what has come. */
 static enum kw_http_next take_head(struct kw_http_connection *connection, size_t len)
 {
-    struct kw_http_job *job = kw_http_job_new(connection->listener);
+    struct kw_http_job *job = kw_http_job_new(connection);
     if (!job)
         return KW_HTTP_CLOSE;
     connection->job = job;
-    job->connection = connection;
-    job->peer = connection->peer;
-    job->peer->users++;
-    job->request.peer = job->peer->peer;
     if (!kw_http_bytes_append(&job->text, connection->in.data, len))
         return KW_HTTP_CLOSE;
     kw_http_bytes_drop(&connection->in, len);
@@ -118,7 +114,7 @@ enum kw_http_next kw_http_receive_body(struct kw_http_connection *connection)
     job->request.body = job->body.data ? (const char *)job->body.data : "";
     job->request.body_len = job->body.len;
     kw_http_connection_enter(connection, KW_HTTP_WORK);
-    if (kw_http_pool_take(&connection->listener->pool, job))
+    if (kw_http_pool_take(&connection->listener->requests, &job->task))
         return KW_HTTP_PAUSE;
     return kw_http_refuse(connection, 503);
 }

@@ -132,12 +132,11 @@ enum kw_http_next kw_http_refuse(struct kw_http_connection *connection, int stat
     struct kw_http_listener *listener = connection->listener;
     bool whole = connection->state == KW_HTTP_WORK;
     if (!connection->job)
-        connection->job = kw_http_job_new(listener);
+        connection->job = kw_http_job_new(connection);
     struct kw_http_job *job = connection->job;
     if (!job)
         return KW_HTTP_CLOSE;
     connection->close = connection->close || !whole;
-    job->connection = connection;
     if (listener->refuse)
         listener->refuse(listener->context, status, &job->answer);
     job->answer.status = status;
@@ -198,7 +197,6 @@ enum kw_http_next kw_http_send_answer(struct kw_http_connection *connection)
     forget_answer(connection);
     kw_http_job_free(connection->job);
     connection->job = NULL;
-    connection->served = true;
     if (connection->close)
         kw_http_io_finish(connection);
     kw_http_connection_enter(connection, connection->close ? KW_HTTP_LINGER : KW_HTTP_BEGIN);

@@ -9,7 +9,9 @@
 
 #include "http/internal.h"
 
-#define TICK_MS 100
+#define TICK_MS           100
+#define HANDSHAKE_THREADS 2 /* of each listener */
+#define LAST_ACCEPTS      8 /* each lets so many in that these are a backlog */
 
 /* ---- beginning ---- */
 
@@ -44,7 +46,7 @@ enum kw_status kw_http_new(struct kw_crypto *crypto, struct kw_http_server **ret
     server->crypto = crypto;
     SLIST_INIT(&server->listeners);
     pthread_mutex_init(&server->done.mutex, NULL);
-    TAILQ_INIT(&server->done.jobs);
+    TAILQ_INIT(&server->done.tasks);
     server->done.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (server->done.wake_fd < 0 || !make_events(server)) {
         kw_http_free(server);
@@ -85,7 +87,8 @@ static void close_listener(struct kw_http_listener *listener)
 static void free_listener(struct kw_http_listener *listener)
 {
     close_listener(listener);
-    kw_http_pool_cleanup(&listener->pool);
+    kw_http_pool_cleanup(&listener->requests);
+    kw_http_pool_cleanup(&listener->handshakes);
     SSL_CTX_free(listener->tls);
     free(listener->name);
     free(listener);
@@ -107,7 +110,9 @@ static struct kw_http_listener *new_listener(struct kw_http_server *server,
     set_limits(&listener->limits, &options->limits);
     for (int i = 0; i < KW_HTTP_WAITS; i++)
         TAILQ_INIT(&listener->waiting[i]);
-    kw_http_pool_init(&listener->pool, &listener->limits, &server->done);
+    kw_http_pool_init(&listener->requests, listener->limits.threads, listener->limits.queue,
+                      &server->done);
+    kw_http_pool_init(&listener->handshakes, HANDSHAKE_THREADS, SIZE_MAX, &server->done);
     return listener;
 }
 
@@ -137,19 +142,16 @@ enum kw_status kw_http_listen(struct kw_http_server *server,
 
 /* ---- at work ---- */
 
-static void take_answers(struct kw_http_server *server)
+static void take_back(struct kw_http_server *server)
 {
-    struct kw_http_jobs jobs = TAILQ_HEAD_INITIALIZER(jobs);
-    struct kw_http_job *job;
+    struct kw_http_tasks tasks = TAILQ_HEAD_INITIALIZER(tasks);
+    struct kw_http_task *task;
     pthread_mutex_lock(&server->done.mutex);
-    TAILQ_CONCAT(&jobs, &server->done.jobs, entry);
+    TAILQ_CONCAT(&tasks, &server->done.tasks, entry);
     pthread_mutex_unlock(&server->done.mutex);
-    while ((job = TAILQ_FIRST(&jobs))) {
-        TAILQ_REMOVE(&jobs, job, entry);
-        if (job->connection)
-            kw_http_connection_answer(job->connection);
-        else
-            kw_http_job_free(job);
+    while ((task = TAILQ_FIRST(&tasks))) {
+        TAILQ_REMOVE(&tasks, task, entry);
+        task->done(task);
     }
 }
 
@@ -174,7 +176,7 @@ static void drain(struct kw_http_server *server)
     SLIST_FOREACH(listener, &server->listeners, entry)
     {
         close_idle(listener);
-        if (!listener->handed_over)
+        for (int i = 0; i < LAST_ACCEPTS && !listener->handed_over; i++)
             kw_http_accept(listener->fd, EV_READ, listener);
         close_listener(listener);
     }
@@ -188,7 +190,7 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
     (void)what;
     if (read(fd, &count, sizeof(count)) < 0)
         return;
-    take_answers(server);
+    take_back(server);
     if (atomic_load(&server->stopping) && !server->draining)
         drain(server);
 }
@@ -231,7 +233,9 @@ static enum kw_status start(struct kw_http_server *server, struct kw_error *err)
         return kw_fail_memory(err);
     SLIST_FOREACH(listener, &server->listeners, entry)
     {
-        status = kw_http_pool_start(&listener->pool, err);
+        status = kw_http_pool_start(&listener->requests, err);
+        if (!status && listener->tls)
+            status = kw_http_pool_start(&listener->handshakes, err);
         if (!status && event_add(listener->readable, NULL) != 0)
             status = kw_fail_memory(err);
         if (status)
@@ -240,19 +244,22 @@ static enum kw_status start(struct kw_http_server *server, struct kw_error *err)
     return status;
 }
 
-/* No thread runs any more: what comes back now is for nobody. */
 static void finish(struct kw_http_server *server)
 {
     struct kw_http_listener *listener;
     SLIST_FOREACH(listener, &server->listeners, entry)
     {
+        kw_http_pool_stop(&listener->requests);
+        kw_http_pool_stop(&listener->handshakes);
+    }
+    take_back(server); /* what is ready still goes out, as far as it can at once */
+    SLIST_FOREACH(listener, &server->listeners, entry)
+    {
         struct kw_http_connection *connection;
-        kw_http_pool_stop(&listener->pool);
         for (int i = 0; i < KW_HTTP_WAITS; i++)
             while ((connection = TAILQ_FIRST(&listener->waiting[i])))
                 kw_http_connection_close(connection);
     }
-    take_answers(server);
 }
 
 enum kw_status kw_http_run(struct kw_http_server *server, unsigned drain_ms,
@@ -331,7 +338,7 @@ void kw_http_stats(struct kw_http_server *server, const char *name, struct kw_ht
         stats.accepted = atomic_load(&listener->accepted);
         stats.refused = atomic_load(&listener->refused);
         stats.connections = atomic_load(&listener->connections);
-        kw_http_pool_count(&listener->pool, &stats);
+        kw_http_pool_count(&listener->requests, &stats);
     }
     *ret_stats = stats;
 }
