@@ -278,7 +278,8 @@ enum kw_status kw_act_end_unlocked(struct kw_keyring *keyring, struct kw_act *ac
 /* Waits for what is forwarded, and puts on the trail what was dropped. */
 void kw_end_forwarding(struct kw_keyring *keyring);
 
-/* ---- records: record.c, jws.c, signer.c, records.c, catalogue.c. All with the lock held ---- */
+/* ---- records: record.c, jws.c, signer.c, records.c, record_begin.c, catalogue.c. All with the
+ * lock held ---- */
 
 /* The payload, JSON; appended to *ret_text. KW_USAGE where it is too large. */
 enum kw_status kw_record_encode(const struct kw_key_record *record, const struct kw_token_key *key,

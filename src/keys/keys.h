@@ -279,7 +279,7 @@ enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
                                      struct kw_error *err);
 
-/* ---- what PKCS#11 has no attribute for: record.c, records.c ---- */
+/* ---- what PKCS#11 has no attribute for: record.c, records.c, settings.c, change.c ---- */
 
 /* Where a key's private half came from. */
 enum kw_origin {

@@ -274,6 +274,28 @@ enum kw_status kw_keyring_rotate(struct kw_keyring *keyring, const struct kw_new
     return with_token(keyring, "key.rotate", rotate, wanted, ret_key, err);
 }
 
+/* A time by the second in the record would go on to win over a new date. It is taken away first:
+ * the date that the token has for it does until there is a new one. */
+static enum kw_status forget_times(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                   const struct kw_key_change *change, struct kw_error *err)
+{
+    struct kw_key_record record = {.state = KW_RECORD_NONE};
+    if (!change->not_before && !change->expires)
+        return KW_OK;
+    enum kw_status status = kw_record_load(keyring, key, &record, err);
+    bool good = !status && record.state == KW_RECORD_GOOD;
+    bool begins = good && change->not_before && record.not_before;
+    bool ends = good && change->expires && record.expires;
+    if (begins)
+        record.not_before = 0;
+    if (ends)
+        record.expires = 0;
+    if (begins || ends)
+        status = kw_record_save(keyring, key, &record, err);
+    kw_key_record_cleanup(&record);
+    return status;
+}
+
 enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_token_key *key,
                                  const struct kw_key_change *change, struct kw_token_key *ret_key,
                                  struct kw_error *err)
@@ -293,7 +315,9 @@ enum kw_status kw_keyring_change(struct kw_keyring *keyring, const struct kw_tok
     if (!status)
         status = kw_act_begin(keyring, &act, "key.change", key, NULL, err);
     if (!status) {
-        status = kw_token_change_key(keyring->token, key, change, ret_key, &act.failure);
+        status = forget_times(keyring, key, change, &act.failure);
+        if (!status)
+            status = kw_token_change_key(keyring->token, key, change, ret_key, &act.failure);
         status = kw_act_end(keyring, &act, status, status ? NULL : ret_key, err);
     }
     (void)pthread_mutex_unlock(&keyring->lock);
