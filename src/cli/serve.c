@@ -23,13 +23,11 @@ static void tell(void *context, const char *line)
     (void)fprintf(stderr, "keyward: %s\n", line);
 }
 
-static void listening(void *context, const char *name, const char *address, uint16_t port)
+static void listening(void *context, const char *name, const char *url)
 {
     const struct view *view = context;
-    const char *colon = strrchr(address, ':');
-    int len = colon ? (int)(colon - address) : (int)strlen(address);
     if (!view->arguments->quiet)
-        printf("%s: %.*s:%u\n", name, len, address, port);
+        printf("%s: %s\n", name, url);
     (void)fflush(stdout);
 }
 

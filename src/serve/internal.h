@@ -27,8 +27,6 @@ void kw_policy_replace(struct kw_service *service, struct kw_policy *policy);
 void kw_policy_leave(struct kw_policy *policy);
 /* The service's as it is now, for one user more. From any thread. */
 struct kw_policy *kw_policy_of(struct kw_service *service);
-/* Whether `name` is one of the globs, with blanks and commas between them; NULL: of none. */
-bool kw_name_is_among(const char *name, const char *globs);
 
 /* ---- the service: service.c ---- */
 

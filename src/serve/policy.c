@@ -1,5 +1,4 @@
 /* What a reload replaces: who may do what, and settings. */
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,22 +60,4 @@ void kw_policy_replace(struct kw_service *service, struct kw_policy *policy)
     service->policy = policy;
     (void)pthread_mutex_unlock(&service->lock);
     kw_policy_leave(old);
-}
-
-bool kw_name_is_among(const char *name, const char *globs)
-{
-    static const char separators[] = ", ";
-    char glob[KW_NAME_MAX + 1];
-    for (const char *at = globs; at && *at;) {
-        at += strspn(at, separators);
-        size_t len = strcspn(at, separators);
-        if (len > 0 && len < sizeof(glob)) {
-            memcpy(glob, at, len);
-            glob[len] = '\0';
-            if (fnmatch(glob, name, FNM_CASEFOLD) == 0)
-                return true;
-        }
-        at += len;
-    }
-    return false;
 }

@@ -44,7 +44,8 @@ static const char *const action_names[KW_ACT_COUNT] = {
 #define LOOKS (SEES | BIT(STATUS) | BIT(TRAIL))
 
 /* Azure's names. What they allow there and not here: an Officer uses no key, and a User neither
- * changes nor backs up any. Of Managed HSM's roles, those that mean the same. */
+ * changes nor backs up any. Of Managed HSM's roles, those that mean the same; and
+ * Azure Monitor's, for whoever collects metrics. */
 static const struct {
     const char *name;
     uint32_t actions;
@@ -54,6 +55,7 @@ static const struct {
     {"Key Vault Crypto Service Encryption User", WRAPS},
     {"Key Vault Reader", SEES},
     {"Key Vault Crypto Auditor", LOOKS},
+    {"Monitoring Reader", BIT(STATUS)},
     {"Managed HSM Crypto Service Encryption User", WRAPS},
     {"Managed HSM Crypto Auditor", LOOKS},
 };

@@ -17,7 +17,7 @@ struct kw_service_options {
     /* One line for whoever watches the log, from any thread. */
     void (*tell)(void *context, const char *line);
     /* A listener is there; before the first request. */
-    void (*listening)(void *context, const char *name, const char *address, uint16_t port);
+    void (*listening)(void *context, const char *name, const char *url);
     /* About ten times a second in the thread that runs the service. */
     enum kw_service_wish { KW_GO_ON, KW_RELOAD, KW_STOP } (*tick)(void *context);
     void *context;

@@ -137,6 +137,18 @@ static enum kw_status name_host(struct kw_service *service,
     return KW_OK;
 }
 
+static void tell_listening(struct kw_service *service, const struct kw_config_listener *listener,
+                           uint16_t port, bool tls)
+{
+    char url[KW_HOST_SIZE + 16];
+    const char *colon = strrchr(listener->address, ':');
+    int len = colon ? (int)(colon - listener->address) : (int)strlen(listener->address);
+    (void)snprintf(url, sizeof(url), "%s://%.*s:%u", tls ? "https" : "http",
+                   len < KW_HOST_SIZE ? len : KW_HOST_SIZE - 1, listener->address, port);
+    if (service->options.listening)
+        service->options.listening(service->options.context, listener->name, url);
+}
+
 static enum kw_status listen_on(struct kw_service *service,
                                 const struct kw_config_listener *listener, struct kw_error *err)
 {
@@ -166,8 +178,8 @@ static enum kw_status listen_on(struct kw_service *service,
     status = kw_http_listen(service->http, &options, &port, err);
     if (!status && row->handle == handle_vault)
         status = name_host(service, listener, port, err);
-    if (!status && service->options.listening)
-        service->options.listening(service->options.context, row->name, listener->address, port);
+    if (!status)
+        tell_listening(service, listener, port, !plain);
     return status;
 }
 

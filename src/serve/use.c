@@ -43,7 +43,7 @@ enum kw_status kw_use_algorithm(struct kw_call *call, const char *name, const ch
         return kw_call_refuse(call, KW_REFUSE_NOT_SUPPORTED, KW_USAGE, err,
                               "Property \"alg\" of the request has to be RSA-OAEP or RSA-OAEP-256 "
                               "for a key of this type.");
-    if (alg == KW_RSA1_5 && !kw_name_is_among(key, call->policy->config.service.rsa1_5_keys))
+    if (alg == KW_RSA1_5 && !kw_globs_match(call->policy->config.service.rsa1_5_keys, key))
         return kw_call_refuse(call, KW_REFUSE_NOT_SUPPORTED, KW_USAGE, err,
                               "RSA1_5 is open to padding attacks and is not allowed for this key; "
                               "use RSA-OAEP or RSA-OAEP-256.");

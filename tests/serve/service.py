@@ -139,7 +139,7 @@ class Service:
                 "roles": "Key Vault Crypto Officer: *; Key Vault Crypto User: *"},
         "reader": {"issuer": "trial", "claim": "sub=reader", "roles": "Key Vault Reader: *"},
         "azure": {"subject": "azure", "roles": "Key Vault Crypto Service Encryption User: *"},
-        "ops": {"subject": "ops", "roles": "Keyward Monitor: *"},
+        "ops": {"subject": "ops", "roles": "Monitoring Reader: *"},
     }  # fmt: skip
 
     def __init__(self, program, scratch, *, token=None, sessions=4, listeners=LISTENERS,
