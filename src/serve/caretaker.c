@@ -19,9 +19,27 @@
 struct caretaker {
     struct kw_service *service;
     uint64_t ping_ms, refresh_ms, policies_ms, verify_ms;
+    bool on_record;   /* that it started */
     size_t warnings;  /* that were told */
     int64_t reminded; /* up to when notices of policies were given */
 };
+
+/* ---- the service's own records ---- */
+
+/* The trail has to be there before anything is: an act that can't be recorded is not done. */
+static enum kw_status put_on_record(struct kw_service *service, const char *op,
+                                    struct kw_error *err)
+{
+    const struct kw_deed deed = {.op = op, .detail = "keyward " KW_VERSION};
+    return kw_keyring_witness(kw_store_keyring(service->store), &deed, 1, err);
+}
+
+static void note(struct caretaker *caretaker, const char *op)
+{
+    struct kw_error err;
+    if (put_on_record(caretaker->service, op, &err))
+        kw_service_tell(caretaker->service, "%s is not on the audit trail: %s", op, err.message);
+}
 
 /* ---- the token ---- */
 
@@ -44,8 +62,12 @@ static void look_at_token(struct caretaker *caretaker)
     struct kw_error err;
     uint64_t now = kw_now_ms();
     bool was_ready = atomic_load(&service->ready);
-    enum kw_status status = KW_OK;
-    if (now >= caretaker->refresh_ms || !was_ready) {
+    enum kw_status status =
+        caretaker->on_record ? KW_OK : put_on_record(service, "serve.start", &err);
+    caretaker->on_record = status == KW_OK;
+    if (status) {
+        atomic_store(&service->ready, false);
+    } else if (now >= caretaker->refresh_ms || !was_ready) {
         long refresh_s = service->policy->config.service.refresh_s;
         status = kw_store_read(service->store, &err);
         caretaker->refresh_ms =
@@ -79,6 +101,7 @@ static void reload(struct caretaker *caretaker)
     (void)pthread_mutex_lock(&service->lock);
     service->tls_due = true;
     (void)pthread_mutex_unlock(&service->lock);
+    note(caretaker, "serve.reload");
     kw_service_tell(service, "the configuration was read anew");
 }
 
@@ -219,9 +242,11 @@ static void *run(void *argument)
             look_at_token(&caretaker);
         if (now >= caretaker.policies_ms && atomic_load(&caretaker.service->ready))
             follow_policies(&caretaker);
-        if (now >= caretaker.verify_ms)
+        if (now >= caretaker.verify_ms && caretaker.on_record)
             verify_trail(&caretaker);
     }
+    if (caretaker.on_record)
+        note(&caretaker, "serve.stop");
     return NULL;
 }
 

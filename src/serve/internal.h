@@ -37,7 +37,8 @@ struct kw_trail_view {
     struct kw_verdict verdict; /* its message says why, where the status is not KW_OK */
 };
 
-#define KW_HOST_SIZE 300
+#define KW_HOST_SIZE  300
+#define KW_PREFIX_MAX 64
 struct kw_service {
     struct kw_service_options options;
     struct kw_store *store;
@@ -46,7 +47,8 @@ struct kw_service {
     struct kw_notifier *notifier; /* NULL: nobody is told */
     struct kw_anomaly *anomaly;
     char host[KW_HOST_SIZE]; /* of the Key Vault API, as clients see it, with a port if needed */
-    char resource[KW_HOST_SIZE]; /* what tokens are for */
+    char resource[KW_HOST_SIZE];    /* what tokens are for */
+    char prefix[KW_PREFIX_MAX + 1]; /* of the proxy's paths */
     struct kw_api vault, proxy, status;
     atomic_bool ready, stopping;
     atomic_uint denials; /* that were put on the trail in this second */

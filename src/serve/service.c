@@ -191,8 +191,11 @@ static enum kw_status listen_all(struct kw_service *service, struct kw_error *er
     for (size_t i = 0; i < config->listener_count && !status; i++) {
         const struct kw_config_listener *listener = &config->listeners[i];
         serves = serves || strcmp(listener->name, "status") != 0;
-        if (strcmp(listener->name, "proxy") == 0)
-            service->proxy.prefix = listener->prefix;
+        if (strcmp(listener->name, "proxy") == 0 && listener->prefix) {
+            (void)snprintf(service->prefix, sizeof(service->prefix), "%.*s", KW_PREFIX_MAX,
+                           listener->prefix);
+            service->proxy.prefix = service->prefix;
+        }
         status = listen_on(service, listener, err);
     }
     if (!status && !serves)
