@@ -177,6 +177,7 @@ struct kw_http_connection {
     int fd;
     SSL *tls;
     struct event ready, timer;
+    uint64_t idle_since_ms;
     short ready_for; /* what `ready` waits for, 0: nothing */
     bool close;      /* after the answer */
     bool late;       /* its time was over while a thread had it */
@@ -192,6 +193,8 @@ struct kw_http_connection {
 /* Takes the socket over, whatever comes of it. */
 void kw_http_connection_start(struct kw_http_listener *listener, int fd, const char *address);
 void kw_http_connection_close(struct kw_http_connection *connection);
+/* Of one that idles while the server drains: closed at once, or soon where it was used just now. */
+void kw_http_connection_dismiss(struct kw_http_connection *connection);
 /* The connection may be gone then. */
 void kw_http_connection_run(struct kw_http_connection *connection);
 /* What is waited for from now on, and how long: it is closed then, or told that it was too slow. */
