@@ -13,7 +13,8 @@
 
 #define LINGER_S      2
 #define LINGER_PIECES 16 /* before others have their turn */
-/* What a client that was connected before the server was to stop has for its first request. */
+/* Who was heard of so short a time ago may be about to send a request when the server is to stop:
+ * it has as long again for it. */
 #define LAST_CHANCE_S 1
 
 /* ---- what is waited for ---- */
@@ -47,6 +48,7 @@ void kw_http_connection_enter(struct kw_http_connection *connection, enum kw_htt
     connection->state = state;
     switch (state) {
     case KW_HTTP_BEGIN:
+        connection->idle_since_ms = kw_now_ms();
         move_to(connection, KW_HTTP_IDLE);
         set_timer(connection, idle_s(connection));
         break;
@@ -260,6 +262,14 @@ void kw_http_connection_start(struct kw_http_listener *listener, int fd, const c
         wait_for(connection, EV_READ);
     else
         kw_http_connection_run(connection);
+}
+
+void kw_http_connection_dismiss(struct kw_http_connection *connection)
+{
+    if (kw_now_ms() - connection->idle_since_ms < LAST_CHANCE_S * 1000ULL)
+        set_timer(connection, idle_s(connection));
+    else
+        kw_http_connection_close(connection);
 }
 
 void kw_http_connection_close(struct kw_http_connection *connection)

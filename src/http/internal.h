@@ -78,6 +78,7 @@ struct kw_http_job {
     struct kw_http_peer_held *peer;
     struct kw_http_bytes text; /* of the head; `request` points into it */
     struct kw_http_bytes body;
+    size_t counted; /* of the body, in the server's count */
     struct kw_http_head head;
     struct kw_http_chunks chunks;
     struct kw_http_request request;
@@ -119,7 +120,9 @@ struct kw_http_listener {
     atomic_ullong accepted, refused;
 };
 
-#define KW_HTTP_PIECE ((size_t)16 * 1024) /* what one record of TLS holds at most */
+/* Of all connections: many that each keep within their limit shall not use the memory up. */
+#define KW_HTTP_BODIES_MAX ((size_t)64 * 1024 * 1024)
+#define KW_HTTP_PIECE      ((size_t)16 * 1024) /* what one record of TLS holds at most */
 
 struct kw_http_server {
     struct kw_crypto *crypto;
@@ -131,9 +134,10 @@ struct kw_http_server {
     void *tick_context;
     unsigned drain_ms;
     atomic_bool stopping;
-    bool draining;
-    bool timed_out;
+    bool draining;      /* answers end their connections */
+    bool closed;        /* and nobody is let in any more */
     size_t connections; /* of all listeners */
+    size_t bodies;      /* bytes of requests that are not answered yet */
     uint8_t piece[KW_HTTP_PIECE];
 };
 
@@ -177,6 +181,7 @@ struct kw_http_connection {
     int fd;
     SSL *tls;
     struct event ready, timer;
+    uint64_t idle_since_ms;
     short ready_for; /* what `ready` waits for, 0: nothing */
     bool close;      /* after the answer */
     bool late;       /* its time was over while a thread had it */
@@ -192,6 +197,8 @@ struct kw_http_connection {
 /* Takes the socket over, whatever comes of it. */
 void kw_http_connection_start(struct kw_http_listener *listener, int fd, const char *address);
 void kw_http_connection_close(struct kw_http_connection *connection);
+/* Of one that idles while the server drains: closed at once, or soon where it was used just now. */
+void kw_http_connection_dismiss(struct kw_http_connection *connection);
 /* The connection may be gone then. */
 void kw_http_connection_run(struct kw_http_connection *connection);
 /* What is waited for from now on, and how long: it is closed then, or told that it was too slow. */

@@ -48,6 +48,7 @@ void kw_http_job_free(struct kw_http_job *job)
 {
     if (!job)
         return;
+    job->listener->server->bodies -= job->counted;
     kw_http_answer_cleanup(&job->answer);
     kw_http_bytes_cleanup(&job->text);
     kw_http_bytes_cleanup(&job->body);

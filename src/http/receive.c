@@ -79,6 +79,15 @@ enum kw_http_next kw_http_receive_head(struct kw_http_connection *connection)
     return read_more(connection, max);
 }
 
+/* False where all bodies together are too much. */
+static bool count_body(struct kw_http_job *job)
+{
+    struct kw_http_server *server = job->listener->server;
+    server->bodies += job->body.len - job->counted;
+    job->counted = job->body.len;
+    return server->bodies <= KW_HTTP_BODIES_MAX;
+}
+
 /* Moves what has come to the body; *ret_left is how much is missing at least. */
 static int take_body(struct kw_http_connection *connection, size_t *ret_left)
 {
@@ -99,7 +108,7 @@ static int take_body(struct kw_http_connection *connection, size_t *ret_left)
         *ret_left = left - used;
     }
     kw_http_bytes_drop(in, used);
-    return 0;
+    return count_body(job) ? 0 : 503;
 }
 
 enum kw_http_next kw_http_receive_body(struct kw_http_connection *connection)

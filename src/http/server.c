@@ -155,13 +155,13 @@ static void take_back(struct kw_http_server *server)
     }
 }
 
-static void close_idle(struct kw_http_listener *listener)
+static void dismiss_idle(struct kw_http_listener *listener)
 {
     struct kw_http_connection *connection, *next;
     for (connection = TAILQ_FIRST(&listener->waiting[KW_HTTP_IDLE]); connection;
          connection = next) {
         next = TAILQ_NEXT(connection, entry);
-        kw_http_connection_close(connection);
+        kw_http_connection_dismiss(connection);
     }
 }
 
@@ -175,11 +175,12 @@ static void drain(struct kw_http_server *server)
     (void)evtimer_add(server->deadline, &after);
     SLIST_FOREACH(listener, &server->listeners, entry)
     {
-        close_idle(listener);
         for (int i = 0; i < LAST_ACCEPTS && !listener->handed_over; i++)
             kw_http_accept(listener->fd, EV_READ, listener);
         close_listener(listener);
+        dismiss_idle(listener);
     }
+    server->closed = true;
     kw_http_look_whether_drained(server);
 }
 
@@ -220,7 +221,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *argument)
 
 void kw_http_look_whether_drained(struct kw_http_server *server)
 {
-    if (server->draining && server->connections == 0)
+    if (server->closed && server->connections == 0)
         (void)event_base_loopbreak(server->base);
 }
 

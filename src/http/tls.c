@@ -25,11 +25,11 @@
 
 /* ---- parameters ---- */
 
-/* RFC 7301: who speaks no HTTP/1.1 is told so in the handshake. */
+/* RFC 7301: who speaks another protocol alone is told so in the handshake. */
 static int choose_protocol(SSL *tls, const unsigned char **ret_chosen, unsigned char *ret_len,
                            const unsigned char *offered, unsigned offered_len, void *argument)
 {
-    static const unsigned char ours[] = "\x08http/1.1";
+    static const unsigned char ours[] = "\x08http/1.1\x08http/1.0";
     unsigned char *chosen = NULL;
     (void)tls;
     (void)argument;
