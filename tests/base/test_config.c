@@ -327,6 +327,9 @@ static void faults_name_their_line(void **state)
         {"[listener vault]\nclient-certificate = yes\n",
          "x.conf:2: client-certificate must be one of none, optional, required"},
         {"[listener proxy]\nprefix = /a\n", "x.conf:2: prefix must be 1 to 64 letters"},
+        {"[listener proxy]\nprefix = "
+         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde-x\n",
+         "x.conf:2: prefix must be 1 to 64 letters"},
         {"[listener proxy]\nprefix = a_b\n", "x.conf:2: prefix must be 1 to 64 letters"},
         {"[listener vault]\nthreads = 257\n", "x.conf:2: threads must be a number from 1 to 256"},
         {"[listener vault]\nconnections = 0\n", "x.conf:2: connections must be a number"},
@@ -416,8 +419,8 @@ static void good_values(void **state)
         "[token a]\npin-source = /run/pin\n",
         "[listener vault]\naddress = [::]:0\nhost = [::1]\n[listener proxy]\nhost = h:1\n",
         "[listener status]\nkey = pkcs11:object=tls\naddress = localhost:0\n",
-        "[listener proxy]\nprefix = "
-        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde-\n",
+        ("[listener proxy]\nprefix = "
+         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde-\n"),
         "[issuer a]\njwks = https://a/b\n[client a]\nclaim = a=b=c\n[client b]\nclaim = a=b=c\n",
         "[service]\nanomalies = none\nrsa1_5-keys = a ,b*,  c-?\n",
         "[service]\nanomalies = hour,rate , client\n",
