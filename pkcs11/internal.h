@@ -216,12 +216,14 @@ struct kw_token {
     size_t open_count; /* idle and in use, without the anchor and what is read-write */
     size_t rw_count;
     size_t max_sessions;
+    uint64_t connections; /* how often it was connected */
     struct kw_secret *pin;
     bool pin_accepted; /* it logged in at least once */
     bool pin_refused;
     struct kw_found_key found[KW_FOUND_KEYS];
     size_t next_found;
     enum kw_rung first_rung[KW_WRAP_ALG_COUNT]; /* what worked last */
+    size_t sign_first[2]; /* which way to sign a digest worked last, without PSS and with it */
     struct kw_throwaway *trial; /* for trying out transfers; NULL until it is needed */
 };
 
@@ -334,9 +336,6 @@ void kw_date_set(char out[11], const CK_ATTRIBUTE *attribute);
 /* ---- what a new key is to be: make_plan.c ---- */
 
 /* Of the private half; the public one does the counterparts. */
-struct kw_use_flags {
-    bool decrypt, unwrap, sign;
-};
 extern const struct kw_use_flags kw_use_flags[KW_USE_COUNT];
 /* KW_USAGE. The size is looked at where the token makes the key. */
 enum kw_status kw_plan_check(const struct kw_key_plan *plan, bool check_bits, struct kw_error *err);

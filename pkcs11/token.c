@@ -147,6 +147,7 @@ enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err)
     enum kw_status status = connect_once(token, &failure);
     if (status && may_connect_now(token, &failure))
         status = connect_once(token, &failure);
+    token->connections += status == KW_OK;
     if (status && err)
         *err = failure;
     return status;

@@ -114,6 +114,35 @@ static enum kw_status add_who(struct kw_buffer *out, const struct kw_who *who, s
     return kw_buffer_append(out, "}", 1, err);
 }
 
+/* An object of texts, where any of them is there. */
+static enum kw_status add_object(struct kw_buffer *out, const char *name,
+                                 const struct text_row *rows, size_t count, struct kw_error *err)
+{
+    bool any = false;
+    for (size_t i = 0; i < count; i++)
+        any = any || (rows[i].text && rows[i].text[0]);
+    enum kw_status status;
+    if (!any)
+        return KW_OK;
+    if ((status = add_name(out, name, err)) || (status = kw_buffer_append(out, "{", 1, err)) ||
+        (status = add_texts(out, rows, count, err)))
+        return status;
+    return kw_buffer_append(out, "}", 1, err);
+}
+
+static enum kw_status add_request(struct kw_buffer *out, const struct kw_deed *deed,
+                                  struct kw_error *err)
+{
+    const struct text_row rows[] = {
+        {"client", deed->request.client, SHORT_MAX_SHOWN},
+        {"request", deed->request.request, SHORT_MAX_SHOWN},
+        {"correlation", deed->request.correlation, SHORT_MAX_SHOWN},
+        {"outer", deed->request.outer, SHORT_MAX_SHOWN},
+        {"pool", deed->request.pool, SHORT_MAX_SHOWN},
+    };
+    return add_object(out, "request", rows, KW_COUNT(rows), err);
+}
+
 static enum kw_status add_key(struct kw_buffer *out, const struct kw_deed *deed,
                               struct kw_error *err)
 {
@@ -125,16 +154,7 @@ static enum kw_status add_key(struct kw_buffer *out, const struct kw_deed *deed,
         {"modulus_sha256", deed->key.modulus_sha256, SHORT_MAX_SHOWN},
         {"alg", deed->key.alg, SHORT_MAX_SHOWN},
     };
-    bool any = false;
-    for (size_t i = 0; i < KW_COUNT(rows); i++)
-        any = any || (rows[i].text && rows[i].text[0]);
-    enum kw_status status;
-    if (!any)
-        return KW_OK;
-    if ((status = add_name(out, "key", err)) || (status = kw_buffer_append(out, "{", 1, err)) ||
-        (status = add_texts(out, rows, KW_COUNT(rows), err)))
-        return status;
-    return kw_buffer_append(out, "}", 1, err);
+    return add_object(out, "key", rows, KW_COUNT(rows), err);
 }
 
 static enum kw_status add_what(struct kw_buffer *out, const struct kw_deed *deed,
@@ -171,8 +191,9 @@ enum kw_status kw_record_write(const struct kw_stamp *stamp, const struct kw_dee
     enum kw_status status;
     if (!(status = kw_buffer_append(&line, "{", 1, err)) &&
         !(status = add_head(&line, stamp, deed, err)) &&
-        !(status = add_who(&line, stamp->who, err)) && !(status = add_key(&line, deed, err)) &&
-        !(status = add_what(&line, deed, err)) && !(status = add_outcome(&line, deed, err)) &&
+        !(status = add_who(&line, stamp->who, err)) && !(status = add_request(&line, deed, err)) &&
+        !(status = add_key(&line, deed, err)) && !(status = add_what(&line, deed, err)) &&
+        !(status = add_outcome(&line, deed, err)) &&
         !(status = kw_buffer_append(&line, "}\n", 2, err))) {
         if (line.len - 1 > KW_RECORD_MAX)
             status = kw_fail(err, KW_FAULT, "a record of the audit trail has %zu bytes", line.len);

@@ -172,10 +172,18 @@ enum kw_status kw_state_path(const char *name, const char *what, const char *set
 /* Makes each folder above `path`, as mkdir -p does; `what` is to be there. KW_WRITE. */
 enum kw_status kw_make_folders(const char *path, const char *what, struct kw_error *err);
 
+/* ---- addresses: address.c ---- */
+
+#define KW_HOST_MAX 255
+/* The parts of "HOST:PORT", or of "[HOST]:PORT" for an address of IPv6; *ret_port points into
+ * `address`. False where it is neither. */
+bool kw_split_address(const char *address, char host[KW_HOST_MAX + 1], const char **ret_port);
+
 /* ---- time: clock.c ---- */
 
 /* Monotonic, for durations. */
 uint64_t kw_now_ms(void);
+uint64_t kw_now_us(void);
 /* "2026-10-05T06:00:00Z" and a NUL: 21 bytes. */
 #define KW_TIMESTAMP_SIZE 21
 void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);
@@ -199,9 +207,10 @@ enum kw_may {
 enum kw_network {
     KW_NETWORK_NONE,
     KW_NETWORK_UNIX, /* services of this machine, by their sockets */
-    KW_NETWORK_TCP,  /* these and TCP and UDP to anywhere, but nobody may connect to the process */
+    KW_NETWORK_TCP,  /* these and TCP and UDP to anywhere */
 };
-/* What a process may still reach. Zeroed, that is nothing. */
+/* What a process may still reach. Zeroed, that is nothing. It can't listen on more sockets; those
+ * that it listens on already go on to be connected to, whatever its network. */
 struct kw_confinement {
     struct kw_allowance {
         char *path;
@@ -386,6 +395,9 @@ enum kw_status kw_config_parse(struct kw_config *config, const char *text, size_
 /* /etc/keyward/keyward.conf, then $XDG_CONFIG_HOME (or ~/.config) keyward/keyward.conf, both
  * optional, then `path` unless it is NULL. */
 enum kw_status kw_config_load(struct kw_config *config, const char *path, struct kw_error *err);
+/* Adds what kw_config_load reads, for a process that reads it again. */
+enum kw_status kw_config_allow(const char *path, struct kw_confinement *confinement,
+                               struct kw_error *err);
 const struct kw_config_token *kw_config_find_token(const struct kw_config *config,
                                                    const char *name);
 const struct kw_config_key *kw_config_find_key(const struct kw_config *config, const char *version);

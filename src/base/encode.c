@@ -1,5 +1,6 @@
-/* Base64 and hex. Characters of base64, and of hex on the way in, are mapped by arithmetic: no table and no branch depends on them,
- * so that neither the cache nor the time taken tells anything about a secret but its length. */
+/* Base64 and hex. Characters of base64, and of hex on the way in, are mapped by arithmetic: no
+ * table and no branch depends on them, so that neither the cache nor the time taken tells anything
+ * about a secret but its length. */
 #include <string.h>
 
 #include "base/base.h"

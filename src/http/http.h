@@ -32,19 +32,20 @@ struct kw_http_pair {
 /* Who is at the other end, as TLS has verified it. */
 struct kw_http_peer {
     bool verified;           /* there is a certificate, and the listener's CA vouches for it */
-    const char *common_name; /* of its subject, or NULL */
-    const char *names[KW_HTTP_NAMES_MAX]; /* subjectAltNames of type DNS and URI */
+    const char *common_name; /* of its subject, or NULL where there is none or more than one */
+    const char *names[KW_HTTP_NAMES_MAX]; /* the first subjectAltNames of type DNS and URI */
     size_t name_count;
-    const char *address; /* the numeric IP address */
+    const char *address; /* the numeric IP address, "" on a Unix socket */
 };
 
 struct kw_http_request {
     enum kw_http_method method;
-    /* The path's parts, percent-decoded, between slashes; empty ones are left out, so slashes at
-     * the end and double ones don't count. No part holds a NUL or a control byte. */
+    /* The path's parts between slashes, percent-decoded; empty ones are left out, so slashes at the
+     * end and double ones don't count. They are UTF-8 without control bytes, but a part may hold
+     * "/" (from %2F), and be "." or "..". */
     const char *segments[KW_HTTP_SEGMENTS_MAX];
     size_t segment_count;
-    struct kw_http_pair query[KW_HTTP_QUERY_MAX]; /* percent-decoded */
+    struct kw_http_pair query[KW_HTTP_QUERY_MAX]; /* percent-decoded, "+" as it is; no name twice */
     size_t query_count;
     const char *host;              /* the Host header, or "" */
     const char *authorization;     /* the Authorization header, or NULL */
@@ -84,6 +85,12 @@ enum kw_status kw_http_header(struct kw_http_answer *answer, const char *name, s
 typedef void (*kw_http_handler)(void *context, const struct kw_http_request *request,
                                 struct kw_http_answer *answer);
 
+/* What the server answers by itself, without a handler: 400 where a request is not understood or
+ * would be understood in two ways, 408 and 413, 414 and 431 where it goes over a limit, 417, 501
+ * and 505, and 503 where all threads are busy and the queue is full. Called in the loop's thread,
+ * to give such an answer the API's form; the status is set already, and stays. */
+typedef void (*kw_http_refuser)(void *context, int status, struct kw_http_answer *answer);
+
 /* ---- a server ---- */
 
 enum kw_client_certificate {
@@ -115,6 +122,7 @@ struct kw_http_listener_options {
     const struct kw_http_tls *tls; /* NULL: none, and only an address of the machine's own */
     struct kw_http_limits limits;
     kw_http_handler handle;
+    kw_http_refuser refuse; /* or NULL: such answers have no body */
     void *context;
 };
 struct kw_http_stats {
@@ -127,8 +135,9 @@ struct kw_http_server;
 enum kw_status kw_http_new(struct kw_crypto *crypto, struct kw_http_server **ret_server,
                            struct kw_error *err);
 void kw_http_free(struct kw_http_server *server);
-/* Binds, and listens as soon as kw_http_run is called. *ret_port may be NULL. KW_CONFIG for a
- * certificate, key or address that can't be used. */
+/* Binds and listens; nobody is let in before kw_http_run, so this is for the time before the
+ * process is confined. A socket that was handed over stays the caller's, and open. *ret_port may be
+ * NULL. KW_CONFIG for a certificate, key or address that can't be used. */
 enum kw_status kw_http_listen(struct kw_http_server *server,
                               const struct kw_http_listener_options *options, uint16_t *ret_port,
                               struct kw_error *err);

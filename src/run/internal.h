@@ -163,13 +163,15 @@ struct kw_command {
     int input; /* the writing end of a pipe */
     int talk;  /* to the launcher */
 };
-/* What it is told, as KEYWARD_DROP, KEYWARD_FILE and KEYWARD_RUN in its environment. */
-struct kw_command_for {
-    const char *drop, *file, *run;
+/* What it is told in its environment. */
+#define KW_COMMAND_ENTRIES 3
+struct kw_command_entry {
+    const char *name, *value;
 };
 /* Has the launcher run its command with a pipe for its standard input. KW_WRITE. One of the next
  * two has to follow, which also tell when it could not be started. Any thread. */
-enum kw_status kw_command_start(int launcher, const struct kw_command_for *what,
+enum kw_status kw_command_start(int launcher,
+                                const struct kw_command_entry entries[KW_COMMAND_ENTRIES],
                                 struct kw_command *ret_command, struct kw_error *err);
 /* Ends its input and waits until it has ended; `go_on` is asked several times a second whether to
  * wait on. KW_WRITE unless it ended with 0, KW_INTERRUPTED. */

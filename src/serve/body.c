@@ -61,10 +61,11 @@ enum kw_status kw_body_number(struct kw_call *call, const struct cJSON *object, 
     }
     double value = cJSON_IsNumber(item) ? item->valuedouble : (double)min - 1;
     if (!(value >= (double)min && value <= (double)max) || value != (double)(int64_t)value)
-        return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
-                              "Property \"%s\" of the request has to be a whole number from %lld to "
-                              "%lld.",
-                              field, (long long)min, (long long)max);
+        return kw_call_refuse(
+            call, KW_REFUSE_PARAMETER, KW_USAGE, err,
+            "Property \"%s\" of the request has to be a whole number from %lld to "
+            "%lld.",
+            field, (long long)min, (long long)max);
     *ret_number = (int64_t)value;
     return KW_OK;
 }

@@ -2,6 +2,7 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "serve/internal.h"
 
@@ -126,8 +127,8 @@ static bool wants_challenge(const struct kw_call *call, const struct kw_api *api
     const struct kw_http_request *request = call->request;
     if (!api->takes_tokens || request->authorization || call->policy->config.issuer_count == 0)
         return false;
-    bool may_have_body = request->method == KW_POST || request->method == KW_PUT ||
-                         request->method == KW_PATCH;
+    bool may_have_body =
+        request->method == KW_POST || request->method == KW_PUT || request->method == KW_PATCH;
     return !request->peer.verified || (may_have_body && request->body_len == 0);
 }
 
@@ -220,8 +221,7 @@ static void refuse(struct kw_call *call, const struct kw_api *api, enum kw_statu
     kw_secret_free(call->answer->secret);
     call->answer->secret = NULL;
     call->answer->body.len = 0;
-    if (retry_s > 0 &&
-        kw_http_header(call->answer, "Retry-After", &err, "%u", retry_s))
+    if (retry_s > 0 && kw_http_header(call->answer, "Retry-After", &err, "%u", retry_s))
         kw_service_tell(call->service, "%s", err.message);
     if (kw_json_write(api->describe(row, message), KW_JSON_COMPACT, &call->answer->body, &err))
         call->answer->body.len = 0;
@@ -272,10 +272,8 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
                    const struct kw_http_request *request, struct kw_http_answer *answer)
 {
     uint64_t began_us = kw_now_us();
-    struct kw_call call = {.service = service,
-                           .policy = kw_policy_of(service),
-                           .request = request,
-                           .answer = answer};
+    struct kw_call call = {
+        .service = service, .policy = kw_policy_of(service), .request = request, .answer = answer};
     struct kw_error err = {.status = KW_OK};
     answer->status = 200;
     enum kw_status status = serve(&call, api, &err);

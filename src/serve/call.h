@@ -55,7 +55,7 @@ struct kw_call {
     const struct kw_route *route;   /* NULL where there is none */
     const struct kw_client *client; /* NULL where it is not known who asks */
     char id[KW_CALL_ID_SIZE];
-    struct kw_purpose purpose; /* client, request and correlation */
+    struct kw_purpose purpose;  /* client, request and correlation */
     const char *name, *version; /* of the path, or NULL */
     struct cJSON *body;         /* an object, or NULL where none is wanted */
     enum kw_refusal refusal;
@@ -82,9 +82,9 @@ struct kw_api {
     const char *name;
     const struct kw_route *routes;
     size_t route_count;
-    bool wants_version;  /* api-version is required */
-    bool takes_tokens;   /* without one, whoever has no certificate is told where to get one */
-    const char *prefix;  /* the first part of each path, or NULL; set when the service starts */
+    bool wants_version; /* api-version is required */
+    bool takes_tokens;  /* without one, whoever has no certificate is told where to get one */
+    const char *prefix; /* the first part of each path, or NULL; set when the service starts */
     enum kw_status (*check)(struct kw_call *call, struct kw_error *err); /* of body and query */
     /* The error's body. */
     struct cJSON *(*describe)(const struct kw_refusal_row *row, const char *message);

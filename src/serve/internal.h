@@ -17,6 +17,12 @@ struct kw_policy {
 };
 enum kw_status kw_policy_load(struct kw_crypto *crypto, const char *config_file,
                               struct kw_policy **ret_policy, struct kw_error *err);
+/* The same without anybody who is let in: without threads, for the time before the process is
+ * confined. */
+enum kw_status kw_policy_load_closed(const char *config_file, struct kw_policy **ret_policy,
+                                     struct kw_error *err);
+/* Takes the place of the service's. */
+void kw_policy_replace(struct kw_service *service, struct kw_policy *policy);
 /* One user less; the last one frees it. NULL is none. */
 void kw_policy_leave(struct kw_policy *policy);
 /* The service's as it is now, for one user more. From any thread. */
@@ -26,40 +32,73 @@ bool kw_name_is_among(const char *name, const char *globs);
 
 /* ---- the service: service.c ---- */
 
+/* What was last found out about the audit trail. */
+struct kw_trail_view {
+    time_t when; /* 0: nothing yet */
+    enum kw_status status;
+    struct kw_verdict verdict; /* its message says why, where the status is not KW_OK */
+};
+
 #define KW_HOST_SIZE 300
 struct kw_service {
     struct kw_service_options options;
     struct kw_store *store;
     struct kw_http_server *http;
     struct kw_metrics *metrics;
+    struct kw_notifier *notifier; /* NULL: nobody is told */
     struct kw_anomaly *anomaly;
-    char host[KW_HOST_SIZE];     /* of the Key Vault API, as clients see it, with a port if needed */
+    char host[KW_HOST_SIZE]; /* of the Key Vault API, as clients see it, with a port if needed */
     char resource[KW_HOST_SIZE]; /* what tokens are for */
     struct kw_api vault, proxy, status;
     atomic_bool ready, stopping;
     atomic_uint denials; /* that were put on the trail in this second */
     atomic_ullong denial_second;
+    time_t began;
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* of the caretaker */
     struct kw_policy *policy;
-    bool reload; /* the caretaker is to read the configuration anew */
+    bool reload;  /* the caretaker is to read the configuration anew */
     bool tls_due; /* then the loop, the certificates */
-    struct kw_trail_view *trail; /* what the caretaker last found out about it */
+    struct kw_trail_view trail;
     bool has_caretaker;
     pthread_t caretaker;
 };
 /* Tells whoever runs the service one line: what happened, not what was asked for. */
 void kw_service_tell(struct kw_service *service, const char *format, ...) KW_PRINTF(2, 3);
 
+/* What a listener's TLS is to be. KW_CONFIG. */
+enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct kw_http_tls *tls,
+                               struct kw_error *err);
+/* Has the command of [service] notify told of an event, and does not wait for it: notify.c. Texts
+ * may be NULL but for the event's name. */
+struct kw_event {
+    const char *event, *key, *who, *detail;
+};
+void kw_notify(struct kw_service *service, const struct kw_event *event);
+/* Nothing where there is no such command. */
+enum kw_status kw_notifier_start(struct kw_service *service, struct kw_error *err);
+void kw_notifier_end(struct kw_service *service);
+enum kw_status kw_caretaker_start(struct kw_service *service, struct kw_error *err);
+void kw_caretaker_end(struct kw_service *service);
+
 /* ---- its APIs ---- */
+
+/* The status listener's handler: health for everybody, the rest for those who may. */
+void kw_handle_status(void *service, const struct kw_http_request *request,
+                      struct kw_http_answer *answer);
 
 extern const struct kw_api kw_vault_api;  /* vault.c */
 extern const struct kw_api kw_proxy_api;  /* proxy.c */
 extern const struct kw_api kw_status_api; /* status.c */
 
+/* page.c */
+enum kw_status kw_status_page(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err);
+
 /* ---- what a key does and when: use.c ---- */
 
+/* What a key with these operations has to be made for; they may narrow that. */
+enum kw_key_use kw_use_of(unsigned ops);
 /* KW_KEY_UNUSABLE, refused as Key Vault does, unless the version is enabled, has the operation,
  * and, for what makes something new with it, is within its time. */
 enum kw_status kw_use_check(struct kw_call *call, const struct kw_stored *stored, enum kw_key_op op,
@@ -80,9 +119,12 @@ enum kw_status kw_use_note(struct kw_call *call, const struct kw_stored *stored,
 
 /* ---- Key Vault's forms: bundle.c ---- */
 
-#define KW_KID_SIZE (KW_HOST_SIZE + KW_NAME_MAX + KW_VERSION_DIGITS + 32)
+#define KW_KID_SIZE (KW_HOST_SIZE + KW_KEY_LABEL_MAX + KW_VERSION_DIGITS + 40)
 void kw_write_kid(const struct kw_service *service, const struct kw_stored *stored,
                   char out[KW_KID_SIZE]);
+/* The name and version in a kid of this service; false for any other. */
+bool kw_kid_parse(const struct kw_service *service, const char *kid, char name[KW_NAME_MAX + 1],
+                  char version[KW_VERSION_DIGITS + 1]);
 struct cJSON *kw_bundle(const struct kw_call *call, const struct kw_stored *stored);
 /* The same with what is told of deleted ones. */
 struct cJSON *kw_deleted_bundle(const struct kw_call *call, const struct kw_stored *stored);
@@ -102,6 +144,11 @@ struct kw_parsed_settings {
 };
 enum kw_status kw_settings_parse(struct kw_call *call, struct kw_parsed_settings *parsed,
                                  struct kw_error *err);
+
+/* PKCS#8 of the private key in a JSON Web Key (RFC 7518 section 6.3.2). Refused where a number is
+ * missing. */
+enum kw_status kw_jwk_to_pkcs8(struct kw_call *call, const struct cJSON *jwk,
+                               struct kw_secret **ret_pkcs8, struct kw_error *err);
 
 /* ---- the routes of the Key Vault API ---- */
 
@@ -139,6 +186,10 @@ struct kw_rotation_due {
     int64_t rotate, notify;
     int64_t expiry_s; /* of the next version, in seconds from its creation; 0: none */
 };
+/* Makes the next version of a key, valid for as long as its policy says. In a change of the store.
+ */
+enum kw_status kw_rotate_by_policy(struct kw_keyring *keyring, const char *name,
+                                   struct kw_token_key *ret_key, struct kw_error *err);
 void kw_rotation_due(const struct kw_stored *stored, struct kw_rotation_due *ret_due);
 
 #endif

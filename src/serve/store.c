@@ -83,6 +83,10 @@ struct kw_keyring *kw_store_keyring(struct kw_store *store)
     return store->user;
 }
 
+struct kw_keyring *kw_store_manager(struct kw_store *store)
+{
+    return store->manager;
+}
 
 /* ---- what is served ---- */
 
@@ -103,21 +107,26 @@ static bool is_served(const struct kw_keyring *keyring, const struct kw_token_ke
     return true;
 }
 
-static enum kw_status describe(struct kw_crypto *crypto, const struct kw_version *version,
-                               struct kw_stored *ret_stored, struct kw_error *err)
+enum kw_status kw_version_name(struct kw_crypto *crypto, const struct kw_token_key *key,
+                               char out[KW_VERSION_DIGITS + 1], struct kw_error *err)
 {
     uint8_t fingerprint[KW_SHA256_SIZE];
-    const uint8_t *id = version->key->id;
-    *ret_stored = (struct kw_stored){.key = version->key, .record = version->record};
-    if (version->key->id_len != KW_VERSION_DIGITS / 2) {
-        enum kw_status status =
-            kw_rsa_fingerprint(crypto, &version->key->public, fingerprint, err);
+    const uint8_t *id = key->id;
+    if (key->id_len != KW_VERSION_DIGITS / 2) {
+        enum kw_status status = kw_rsa_fingerprint(crypto, &key->public, fingerprint, err);
         if (status)
             return status;
         id = fingerprint;
     }
-    kw_hex_encode(id, KW_VERSION_DIGITS / 2, ret_stored->version);
+    kw_hex_encode(id, KW_VERSION_DIGITS / 2, out);
     return KW_OK;
+}
+
+static enum kw_status describe(struct kw_crypto *crypto, const struct kw_version *version,
+                               struct kw_stored *ret_stored, struct kw_error *err)
+{
+    *ret_stored = (struct kw_stored){.key = version->key, .record = version->record};
+    return kw_version_name(crypto, version->key, ret_stored->version, err);
 }
 
 /* Names that differ in letter case alone are one; qsort is not stable, the places are. */
@@ -374,4 +383,32 @@ enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *
     (void)read_changed(store, &unread);
     (void)pthread_mutex_unlock(&store->changing);
     return status;
+}
+
+enum kw_status kw_store_versions(struct kw_keyring *keyring, const char *name, const char *version,
+                                 struct kw_version **ret_versions, size_t *ret_count,
+                                 struct kw_error *err)
+{
+    struct kw_version *versions = NULL;
+    size_t count = 0, kept = 0;
+    char version_name[KW_VERSION_DIGITS + 1];
+    enum kw_status status = kw_keyring_versions(keyring, NULL, &versions, &count, err);
+    if (status == KW_KEY_NOT_FOUND)
+        status = KW_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        const struct kw_token_key *key = versions[i].key;
+        if (!is_served(keyring, key) || strcasecmp(key->label, name) != 0)
+            continue;
+        if (version)
+            status = kw_version_name(kw_keyring_crypto(keyring), key, version_name, err);
+        if (!status && (!version || strcasecmp(version, version_name) == 0))
+            versions[kept++] = versions[i];
+    }
+    if (status) {
+        free(versions);
+        return status;
+    }
+    *ret_versions = versions;
+    *ret_count = kept;
+    return KW_OK;
 }

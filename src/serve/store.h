@@ -19,6 +19,10 @@ struct kw_stored {
                                             the SHA-256 of its SubjectPublicKeyInfo */
 };
 
+/* The version's name in Key Vault. */
+enum kw_status kw_version_name(struct kw_crypto *crypto, const struct kw_token_key *key,
+                               char out[KW_VERSION_DIGITS + 1], struct kw_error *err);
+
 struct kw_store;
 /* KW_CONFIG, KW_NO_MEMORY. No token is reached before kw_store_read. */
 enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw_store **ret_store,
@@ -26,6 +30,8 @@ enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw
 void kw_store_free(struct kw_store *store);
 /* The keyring that uses keys: for its configuration, its warnings, its trail and its statistics. */
 struct kw_keyring *kw_store_keyring(struct kw_store *store);
+/* The one that changes them; to allow it what it needs, and no more. */
+struct kw_keyring *kw_store_manager(struct kw_store *store);
 
 /* Reads what the token has, unless nothing changed since. What was known stays where it can't be
  * read. */
@@ -60,12 +66,17 @@ int64_t kw_time_of(const char *timestamp);
 
 /* ---- changing them ---- */
 
-/* What is done with the keyring that changes keys. What is found with it by kw_keyring_versions is
- * as it is now. */
+/* What is done with the keyring that changes keys. What it finds is as it is now. */
 typedef enum kw_status (*kw_change_fn)(struct kw_keyring *keyring, void *context,
                                        struct kw_error *err);
 /* One at a time; not between enter and leave. What changed is known to all afterwards. */
 enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *purpose,
                                kw_change_fn work, void *context, struct kw_error *err);
+/* For a kw_change_fn: the versions of that very name (letter case aside), newest first, or the one
+ * of them that `version` names. None is no failure. The array is the caller's, to be freed with
+ * free(). */
+enum kw_status kw_store_versions(struct kw_keyring *keyring, const char *name, const char *version,
+                                 struct kw_version **ret_versions, size_t *ret_count,
+                                 struct kw_error *err);
 
 #endif

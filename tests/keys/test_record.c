@@ -230,7 +230,7 @@ static void odd_values(void **state)
     static const struct {
         const char *field, *json;
     } rows[] = {
-        {"schema", "\"keyward-record-2\""},
+        {"schema", "\"keyward-record-3\""},
         {"schema", "\"keyward-record-1 \""},
         {"modulus_sha256", "\"\""},
         {"modulus_sha256", "\"0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef\""},
