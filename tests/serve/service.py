@@ -346,8 +346,10 @@ def wrap(public, plaintext, alg="RSA-OAEP"):
     return public.encrypt(plaintext, padding.OAEP(padding.MGF1(digest), digest, None))
 
 
-def scratch_folder():
-    return tempfile.TemporaryDirectory(prefix="keyward-serve-", ignore_cleanup_errors=True)
+def scratch_folder(where=None):
+    return tempfile.TemporaryDirectory(
+        prefix="keyward-serve-", dir=where, ignore_cleanup_errors=True
+    )
 
 
 def unwrap_body(wrapped, alg="RSA-OAEP", proxy=False):
