@@ -8,7 +8,7 @@
 
 /* What texts are cut to, as they are shown. Two paths, a sentence and all short texts fit one line,
  * also where each fourth byte is a backslash that is doubled. */
-#define PATH_MAX_SHOWN  4096
+#define PATH_MAX_SHOWN  KW_JSON_SHOWN_MAX
 #define TEXT_MAX_SHOWN  (KW_MESSAGE_SIZE)
 #define SHORT_MAX_SHOWN 128
 
@@ -18,30 +18,21 @@ static const struct kw_json_limits limits = {.bytes = KW_RECORD_MAX, .depth = 4,
 static enum kw_status add_name(struct kw_buffer *out, const char *name, struct kw_error *err)
 {
     bool first = out->len == 0 || out->data[out->len - 1] == '{';
-    return kw_buffer_printf(out, err, "%s\"%s\":", first ? "" : ",", name);
+    const char *before = first ? "\"" : ",\"";
+    enum kw_status status;
+    if ((status = kw_buffer_append(out, before, strlen(before), err)) ||
+        (status = kw_buffer_append(out, name, strlen(name), err)))
+        return status;
+    return kw_buffer_append(out, "\":", 2, err);
 }
 
-/* kw_printable leaves nothing that JSON would escape but the backslashes it writes itself. */
 static enum kw_status add_text(struct kw_buffer *out, const char *name, const char *text,
                                size_t max, struct kw_error *err)
 {
-    char shown[PATH_MAX_SHOWN];
-    enum kw_status status;
     if (!text || !text[0])
         return KW_OK;
-    kw_printable(text, strlen(text), shown, max);
-    if ((status = add_name(out, name, err)) || (status = kw_buffer_append(out, "\"", 1, err)))
-        return status;
-    for (const char *at = shown; *at && !status;) {
-        size_t len = strcspn(at, "\\");
-        status = kw_buffer_append(out, at, len, err);
-        at += len;
-        if (!status && *at == '\\') {
-            status = kw_buffer_append(out, "\\\\", 2, err);
-            at++;
-        }
-    }
-    return status ? status : kw_buffer_append(out, "\"", 1, err);
+    enum kw_status status = add_name(out, name, err);
+    return status ? status : kw_json_put_text(out, text, max, err);
 }
 
 static enum kw_status add_number(struct kw_buffer *out, const char *name, uint64_t number,

@@ -278,6 +278,12 @@ void kw_json_add_hex(struct cJSON *container, const char *name, const void *data
 void kw_json_add_base64(struct cJSON *container, const char *name, enum kw_base64 alphabet,
                         const void *data, size_t len);
 
+/* For lines that are written by the thousand, without a tree: appends `text` in quotes, as
+ * kw_printable shows it in `max` bytes (at most KW_JSON_SHOWN_MAX). */
+#define KW_JSON_SHOWN_MAX 4096
+enum kw_status kw_json_put_text(struct kw_buffer *out, const char *text, size_t max,
+                                struct kw_error *err);
+
 /* ---- configuration: config.c ---- */
 
 enum kw_tristate { KW_UNSET = 0, KW_NO, KW_YES };
