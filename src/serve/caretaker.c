@@ -14,11 +14,12 @@
 #define POLICIES_S        60
 #define VERIFY_S          600
 #define REMINDER_S        86400
+#define SAVE_MS           UINT64_C(300000)
 
 /* When each thing is due next, in milliseconds of the monotonic clock. */
 struct caretaker {
     struct kw_service *service;
-    uint64_t ping_ms, refresh_ms, policies_ms, verify_ms;
+    uint64_t ping_ms, refresh_ms, policies_ms, verify_ms, save_ms;
     bool on_record;   /* that it started */
     size_t warnings;  /* that were told */
     int64_t reminded; /* up to when notices of policies were given */
@@ -244,7 +245,12 @@ static void *run(void *argument)
             follow_policies(&caretaker);
         if (now >= caretaker.verify_ms && caretaker.on_record)
             verify_trail(&caretaker);
+        if (now >= caretaker.save_ms) {
+            kw_save_usual(caretaker.service);
+            caretaker.save_ms = now + SAVE_MS;
+        }
     }
+    kw_save_usual(caretaker.service);
     if (caretaker.on_record)
         note(&caretaker, "serve.stop");
     return NULL;

@@ -46,6 +46,7 @@ struct kw_service {
     struct kw_metrics *metrics;
     struct kw_notifier *notifier; /* NULL: nobody is told */
     struct kw_anomaly *anomaly;
+    char *usual_path;        /* where what it learned is kept, or NULL */
     char host[KW_HOST_SIZE]; /* of the Key Vault API, as clients see it, with a port if needed */
     char resource[KW_HOST_SIZE];    /* what tokens are for */
     char prefix[KW_PREFIX_MAX + 1]; /* of the proxy's paths */
@@ -116,6 +117,14 @@ enum kw_status kw_use_private(struct kw_call *call, const struct kw_stored *stor
 /* One record of what was done without the token, on the disk before it returns. */
 enum kw_status kw_use_note(struct kw_call *call, const struct kw_stored *stored, const char *op,
                            const char *alg, struct kw_error *err);
+
+/* ---- what is unusual: unusual.c ---- */
+
+/* After a use of a private key. */
+void kw_note_use(struct kw_call *call, const struct kw_stored *stored);
+/* Before the process is confined; where it can't be read, all begins anew. */
+enum kw_status kw_remember_usual(struct kw_service *service, struct kw_error *err);
+void kw_save_usual(struct kw_service *service);
 
 /* ---- Key Vault's forms: bundle.c ---- */
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "serve/anomaly.h"
 #include "serve/internal.h"
 
 #define HTTPS_PORT      443
@@ -235,6 +236,7 @@ enum kw_status kw_service_open(const struct kw_service_options *options,
     enum kw_status status;
     if ((status = kw_store_open(&options->keyring, &service->store, err)) ||
         (status = kw_metrics_new(&service->metrics, err)) ||
+        (status = kw_remember_usual(service, err)) ||
         (status = kw_policy_load_closed(options->keyring.config_file, &service->policy, err)) ||
         (status = kw_http_new(kw_keyring_crypto(kw_store_keyring(service->store)), &service->http,
                               err)) ||
@@ -252,6 +254,8 @@ void kw_service_free(struct kw_service *service)
         return;
     kw_http_free(service->http);
     kw_policy_leave(service->policy);
+    kw_anomaly_free(service->anomaly);
+    free(service->usual_path);
     kw_metrics_free(service->metrics);
     kw_store_free(service->store);
     (void)pthread_cond_destroy(&service->wake);
@@ -266,14 +270,14 @@ void kw_service_keyrings(struct kw_service *service, struct kw_keyring *keyrings
 }
 
 /* The folder, so that a file that is put in the place of another one can be read too. */
-static enum kw_status allow_folder_of(const char *path, struct kw_confinement *confinement,
-                                      struct kw_error *err)
+static enum kw_status allow_folder_of(const char *path, enum kw_may access,
+                                      struct kw_confinement *confinement, struct kw_error *err)
 {
     if (!path || path[0] != '/')
         return KW_OK;
     char *copy = strdup(path);
     enum kw_status status =
-        copy ? kw_confine_allow(confinement, dirname(copy), KW_MAY_READ, err) : kw_fail_memory(err);
+        copy ? kw_confine_allow(confinement, dirname(copy), access, err) : kw_fail_memory(err);
     free(copy);
     return status;
 }
@@ -285,13 +289,15 @@ enum kw_status kw_service_allow(struct kw_service *service, struct kw_confinemen
     enum kw_status status = kw_config_allow(service->options.keyring.config_file, confinement, err);
     for (size_t i = 0; i < config->listener_count && !status; i++) {
         const struct kw_config_listener *listener = &config->listeners[i];
-        if (!(status = allow_folder_of(listener->certificate, confinement, err)) &&
-            !(status = allow_folder_of(listener->key, confinement, err)))
-            status = allow_folder_of(listener->client_ca, confinement, err);
+        if (!(status = allow_folder_of(listener->certificate, KW_MAY_READ, confinement, err)) &&
+            !(status = allow_folder_of(listener->key, KW_MAY_READ, confinement, err)))
+            status = allow_folder_of(listener->client_ca, KW_MAY_READ, confinement, err);
     }
     for (size_t i = 0; i < config->issuer_count && !status; i++)
-        if (!(status = allow_folder_of(config->issuers[i].jwks, confinement, err)))
-            status = allow_folder_of(config->issuers[i].ca, confinement, err);
+        if (!(status = allow_folder_of(config->issuers[i].jwks, KW_MAY_READ, confinement, err)))
+            status = allow_folder_of(config->issuers[i].ca, KW_MAY_READ, confinement, err);
+    if (!status)
+        status = allow_folder_of(service->usual_path, KW_MAY_WRITE, confinement, err);
     confinement->network = KW_NETWORK_TCP;
     return status;
 }

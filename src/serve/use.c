@@ -125,5 +125,7 @@ enum kw_status kw_use_private(struct kw_call *call, const struct kw_stored *stor
     if (status == KW_KEY_UNWRAP)
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, status, err,
                               "The value can't be decrypted with this key and algorithm.");
+    if (!status)
+        kw_note_use(call, stored);
     return status;
 }
