@@ -6,7 +6,8 @@
 
 #include "serve/internal.h"
 
-#define DENIALS_A_SECOND 20
+#define DENIALS_A_SECOND  20
+#define KW_AUTHORITY_SIZE (KW_HOST_SIZE + 32)
 static const struct kw_json_limits body_limits = {.bytes = 256 * 1024, .depth = 8, .items = 1000};
 
 /* ---- the number of a request ---- */
@@ -108,38 +109,50 @@ static void put_denial_on_record(struct kw_call *call, const char *why)
         kw_service_tell(service, "a denied request is not on the audit trail: %s", err.message);
 }
 
+/* Where tokens come from: an address that has a path, as clients take the tenant from it. */
+static void write_authority(const struct kw_config *config, const char *host,
+                            char out[KW_AUTHORITY_SIZE])
+{
+    static const char scheme[] = "https://";
+    const char *issuer = config->issuer_count > 0 ? config->issuers[0].issuer : NULL;
+    const char *rest = issuer && strncmp(issuer, scheme, sizeof(scheme) - 1) == 0
+                           ? issuer + sizeof(scheme) - 1
+                           : issuer;
+    const char *path = rest ? strchr(rest, '/') : NULL;
+    if (!issuer)
+        (void)snprintf(out, KW_AUTHORITY_SIZE, "https://%s/common", host);
+    else if (path && path[1])
+        (void)snprintf(out, KW_AUTHORITY_SIZE, "%.200s", issuer);
+    else
+        (void)snprintf(out, KW_AUTHORITY_SIZE, "%.200s%scommon", issuer, path ? "" : "/");
+}
+
 static enum kw_status challenge(struct kw_call *call, const char *message, struct kw_error *err)
 {
-    const struct kw_config *config = &call->policy->config;
+    char authority[KW_AUTHORITY_SIZE];
     struct kw_error unfit;
-    if (config->issuer_count > 0 &&
-        kw_http_header(call->answer, "WWW-Authenticate", &unfit,
-                       "Bearer authorization=\"%s\", resource=\"%s\"", config->issuers[0].issuer,
+    write_authority(&call->policy->config, call->service->host, authority);
+    if (kw_http_header(call->answer, "WWW-Authenticate", &unfit,
+                       "Bearer authorization=\"%s\", resource=\"%s\"", authority,
                        call->service->resource))
         kw_service_tell(call->service, "%s", unfit.message);
     return kw_call_refuse(call, KW_REFUSE_UNAUTHORIZED, KW_DENIED, err, "%s", message);
 }
 
-/* Clients of Key Vault ask once without a token and without a body, to be told where to get one:
- * that is answered before anything is parsed. */
-static bool wants_challenge(const struct kw_call *call, const struct kw_api *api)
-{
-    const struct kw_http_request *request = call->request;
-    if (!api->takes_tokens || request->authorization || call->policy->config.issuer_count == 0)
-        return false;
-    bool may_have_body =
-        request->method == KW_POST || request->method == KW_PUT || request->method == KW_PATCH;
-    return !request->peer.verified || (may_have_body && request->body_len == 0);
-}
+static const char no_token[] = "AKV10000: Request is missing a Bearer or PoP token.";
 
 static enum kw_status identify(struct kw_call *call, const struct kw_api *api, struct kw_error *err)
 {
     struct kw_error why;
-    if (wants_challenge(call, api))
-        return challenge(call, "AKV10000: Request is missing a Bearer or PoP token.", err);
-    enum kw_status status = kw_access_identify(
-        call->policy->access, &call->request->peer,
-        api->takes_tokens ? call->request->authorization : NULL, time(NULL), &call->client, &why);
+    const struct kw_http_request *request = call->request;
+    /* Without an issuer nothing can be said of a token; clients of Key Vault send one all the same.
+     */
+    bool takes_tokens = api->takes_tokens && call->policy->config.issuer_count > 0;
+    if (api->takes_tokens && !request->peer.verified && !(takes_tokens && request->authorization))
+        return challenge(call, no_token, err);
+    enum kw_status status = kw_access_identify(call->policy->access, &request->peer,
+                                               takes_tokens ? request->authorization : NULL,
+                                               time(NULL), &call->client, &why);
     if (!status) {
         call->purpose.client = kw_client_name(call->client);
         return KW_OK;
@@ -148,6 +161,18 @@ static enum kw_status identify(struct kw_call *call, const struct kw_api *api, s
         put_denial_on_record(call, why.message);
     return status == KW_DENIED ? challenge(call, "The client is not known here.", err)
                                : kw_fail(err, status, "%s", why.message);
+}
+
+/* Clients of Key Vault ask once without a token and without the body, to be told where to get one;
+ * those that have a certificate too. */
+static enum kw_status check_challenge(struct kw_call *call, const struct kw_api *api,
+                                      struct kw_error *err)
+{
+    const struct kw_http_request *request = call->request;
+    if (api->takes_tokens && call->route->wants_body && request->body_len == 0 &&
+        !request->authorization)
+        return challenge(call, no_token, err);
+    return KW_OK;
 }
 
 static enum kw_status authorize(struct kw_call *call, struct kw_error *err)
@@ -254,16 +279,25 @@ static void count(const struct kw_call *call, const struct kw_api *api, uint64_t
 
 /* ---- all of it ---- */
 
+/* A key that is not known may have been made by another program since the token was last read. */
+static enum kw_status work(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
+{
+    enum kw_status status = call->route->work(call, ret_json, err);
+    if (status == KW_KEY_NOT_FOUND && kw_store_look_again(call->service->store))
+        status = call->route->work(call, ret_json, err);
+    return status;
+}
+
 static enum kw_status serve(struct kw_call *call, const struct kw_api *api, struct kw_error *err)
 {
     struct cJSON *json = NULL;
     enum kw_status status;
     if ((status = give_id(call, err)) || (status = name_answer(call, err)) ||
         (status = identify(call, api, err)) || (status = find_route(call, api, err)) ||
-        (status = authorize(call, err)) || (status = admit(call, err)) ||
-        (status = check_version(call, api, err)) || (status = parse_body(call, err)) ||
-        (api->check && (status = api->check(call, err))) ||
-        (status = call->route->work(call, &json, err)))
+        (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
+        (status = admit(call, err)) || (status = check_version(call, api, err)) ||
+        (status = parse_body(call, err)) || (api->check && (status = api->check(call, err))) ||
+        (status = work(call, &json, err)))
         return status;
     return json ? kw_json_write(json, KW_JSON_COMPACT, &call->answer->body, err) : KW_OK;
 }

@@ -55,18 +55,22 @@ enum kw_status kw_rotate_by_policy(struct kw_keyring *keyring, const char *name,
     enum kw_status status = kw_store_versions(keyring, name, NULL, &versions, &count, err);
     if (status)
         return status;
-    const cJSON *policy = NULL;
-    for (size_t i = 0; i < count && !policy; i++)
-        if (kw_key_state(versions[i].record) != KW_KEY_DELETED)
-            policy = versions[i].record->policy;
+    size_t newest = 0;
+    while (newest < count && kw_key_state(versions[newest].record) == KW_KEY_DELETED)
+        newest++;
+    const cJSON *policy = newest < count ? versions[newest].record->policy : NULL;
+    bool extractable = newest < count && versions[newest].key->extractable;
     if (kw_duration_parse(
             text_of(cJSON_GetObjectItemCaseSensitive(policy, "attributes"), "expiryTime"),
             &lifetime))
         expires = kw_duration_shift((int64_t)time(NULL), &lifetime, 1);
     free(versions);
     const struct kw_key_settings settings = {.not_before = &none, .expires = &expires};
-    const struct kw_new_key wanted = {
-        .name = name, .not_before = "", .expires = "", .settings = &settings};
+    const struct kw_new_key wanted = {.name = name,
+                                      .not_before = "",
+                                      .expires = "",
+                                      .extractable = extractable,
+                                      .settings = &settings};
     return kw_keyring_rotate(keyring, &wanted, ret_key, err);
 }
 

@@ -36,8 +36,9 @@ struct kw_keyring *kw_store_manager(struct kw_store *store);
 /* Reads what the token has, unless nothing changed since. What was known stays where it can't be
  * read. */
 enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err);
-/* Whether it was ever read. */
-bool kw_store_is_read(struct kw_store *store);
+/* The same for whoever missed a key: not where it was read a moment ago, or is being changed.
+ * Whether it was read anew. */
+bool kw_store_look_again(struct kw_store *store);
 
 /* ---- using keys: between enter and leave nothing that was found goes away ---- */
 
