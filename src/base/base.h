@@ -381,7 +381,6 @@ struct kw_config {
     struct {
         char *rsa1_5_keys; /* globs of names of keys that may be used with RSA1_5 */
         char *backup_kek;  /* pkcs11: URI of the key that backups are sealed under */
-        char *byok_kek;    /* pkcs11: URI of the key that .byok files are wrapped for */
         char *notify;      /* a command */
         char *anomalies;   /* rules that are on */
         long refresh_s;    /* after how long keys are read anew from the token */

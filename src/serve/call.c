@@ -317,3 +317,23 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
     kw_body_free(call.body);
     kw_policy_leave(call.policy);
 }
+
+void kw_call_refuse_unread(const struct kw_api *api, int status, struct kw_http_answer *answer)
+{
+    static const struct {
+        int status;
+        enum kw_refusal refusal;
+        const char *message;
+    } rows[] = {
+        {413, KW_REFUSE_TOO_LARGE, "The request's body is too large."},
+        {503, KW_REFUSE_UNAVAILABLE, "The service can't do that now; try again later."},
+        {0, KW_REFUSE_PARAMETER,
+         "The request is not one of HTTP/1.1, or is too large or too slow."},
+    };
+    size_t i = 0;
+    while (rows[i].status && rows[i].status != status)
+        i++;
+    if (kw_json_write(api->describe(kw_refusal_row(rows[i].refusal), rows[i].message),
+                      KW_JSON_COMPACT, &answer->body, NULL))
+        answer->body.len = 0; /* the status says it as well */
+}

@@ -39,15 +39,28 @@ static void handle_proxy(void *context, const struct kw_http_request *request,
     kw_call_serve(service, &service->proxy, request, answer);
 }
 
+static void refuse_vault(void *context, int status, struct kw_http_answer *answer)
+{
+    const struct kw_service *service = context;
+    kw_call_refuse_unread(&service->vault, status, answer);
+}
+
+static void refuse_proxy(void *context, int status, struct kw_http_answer *answer)
+{
+    const struct kw_service *service = context;
+    kw_call_refuse_unread(&service->proxy, status, answer);
+}
+
 static const struct listener_row {
     const char *name;
     kw_http_handler handle;
+    kw_http_refuser refuse;
     unsigned threads; /* unless the configuration says it */
     bool only_tls13, wants_certificates;
 } listeners[] = {
-    {"vault", handle_vault, 16, false, false},
-    {"proxy", handle_proxy, 16, true, true},
-    {"status", kw_handle_status, 2, false, false},
+    {"vault", handle_vault, refuse_vault, 16, false, false},
+    {"proxy", handle_proxy, refuse_proxy, 16, true, true},
+    {"status", kw_handle_status, refuse_vault, 2, false, false},
 };
 
 static const struct listener_row *row_of(const char *name)
@@ -174,6 +187,7 @@ static enum kw_status listen_on(struct kw_service *service,
                    .request_s = (unsigned)listener->request_s,
                    .threads = listener->threads ? (unsigned)listener->threads : row->threads},
         .handle = row->handle,
+        .refuse = row->refuse,
         .context = service,
     };
     status = kw_http_listen(service->http, &options, &port, err);
