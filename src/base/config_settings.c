@@ -117,7 +117,6 @@ static const struct setting of_service[] = {
     {"rsa1_5-keys", AS_GLOBS, AT(service.rsa1_5_keys),
      "names of keys with \", \" between them: letters, digits, \"-\", \"*\" and \"?\"", 0, 0},
     {"backup-kek", AS_URI, AT(service.backup_kek), EXPECTS_URI, 0, 0},
-    {"byok-kek", AS_URI, AT(service.byok_kek), EXPECTS_URI, 0, 0},
     {"notify", AS_TEXT, AT(service.notify), "a command", 0, 0},
     {"anomalies", AS_RULES, AT(service.anomalies),
      "none, or some of rate, client and hour with \", \" between them", 0, 0},

@@ -122,7 +122,7 @@ static void the_service(void **state)
                                "roles = Key Vault Reader: *\nrate = 5\nburst = 7\n"
                                "[client two]\nsubject = two\nsan = two.example\n"
                                "[service]\nrsa1_5-keys = old-*, x\nbackup-kek = pkcs11:object=b\n"
-                               "byok-kek = pkcs11:object=k\nnotify = /bin/mail root\n"
+                               "notify = /bin/mail root\n"
                                "anomalies = rate, hour\nrefresh = 60\ndrain = 20\n";
     struct kw_error err;
     struct kw_config config = {.tokens = NULL};
@@ -160,7 +160,6 @@ static void the_service(void **state)
     assert_string_equal(config.clients[1].san, "two.example");
     assert_string_equal(config.service.rsa1_5_keys, "old-*, x");
     assert_string_equal(config.service.backup_kek, "pkcs11:object=b");
-    assert_string_equal(config.service.byok_kek, "pkcs11:object=k");
     assert_string_equal(config.service.notify, "/bin/mail root");
     assert_string_equal(config.service.anomalies, "rate, hour");
     assert_int_equal(config.service.refresh_s, 60);
@@ -351,7 +350,7 @@ static void faults_name_their_line(void **state)
         {"[service]\nrsa1_5-keys = a_b\n", "x.conf:2: rsa1_5-keys must be names of keys"},
         {"[service]\nrsa1_5-keys = a b\n", "x.conf:2: rsa1_5-keys must be names of keys"},
         {"[service]\nbackup-kek = kek\n", "x.conf:2: backup-kek must be a URI"},
-        {"[service]\nbyok-kek = pkcs11:\n", "x.conf:2: byok-kek must be a URI"},
+        {"[service]\nbackup-kek = pkcs11:\n", "x.conf:2: backup-kek must be a URI"},
         {"[service]\nanomalies = rates\n", "x.conf:2: anomalies must be none, or some of"},
         {"[service]\nanomalies = rate, none\n", "x.conf:2: anomalies must be none, or some of"},
         {"[service]\nanomalies = rate,\n", "x.conf:2: anomalies must be none, or some of"},
