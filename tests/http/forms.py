@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 from lab import Certificates, Client, Server, run
 
@@ -242,6 +243,23 @@ def pipelined():
         last = client.answer()
         assert last.json()["body"] == "" and last.headers["connection"] == "close"
         assert client.is_closed()
+
+
+@test
+def pieces():
+    """Requests in pieces of any size are the same as in one"""
+    text = (f"GET /{'a' * 200} HTTP/1.1\r\n{HOST}\r\n" + f"GET /b HTTP/1.1\r\n{HOST}\r\n" +
+            with_fields("Content-Length: 5", body="hello") + f"GET /c HTTP/1.1\r\n{HOST}\r\n")
+    for size in (1, 2, 3, 50, 230, 260):
+        with Client(PLAIN) as client:
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for at in range(0, len(text), size):
+                client.send(text[at:at + size])
+                if size > 3:
+                    time.sleep(0.01)
+            got = [client.answer().json() for _ in range(4)]
+            assert [each["segments"] for each in got] == [["a" * 200], ["b"], [], ["c"]], got
+            assert got[2]["body"] == "hello"
 
 
 @test
