@@ -133,6 +133,10 @@ def digest_of(algorithm):
 
 prefix = f"az-{secrets.token_hex(4)}"
 MAIN, OTHER, BROUGHT = (f"{prefix}-{suffix}" for suffix in ("main", "other", "brought"))
+# What is backed up later is made with these.
+SIZE = ["--kty", "RSA", "--size", "2048"]
+if os.environ.get("KW_CLIENT_EXPORTABLE") == "1":
+    SIZE += ["--exportable", "true"]
 tokens = {
     "owner": pathlib.Path(os.environ["KW_CLIENT_TOKEN"]).read_text(encoding="utf-8").strip(),
     "reader": pathlib.Path(os.environ["KW_CLIENT_TOKEN_READER"]).read_text(encoding="utf-8").strip(),
@@ -149,7 +153,7 @@ sign_in(address_of_sign_in)
 
 @case("create")
 def _():
-    bundle = made["first"] = key("create", MAIN, "--kty", "RSA", "--size", "2048")
+    bundle = made["first"] = key("create", MAIN, *SIZE)
     expect(bundle["key"]["kid"].startswith(f"{URL}/keys/{MAIN}/"), "its name")
     expect(len(base64.b64decode(bundle["key"]["n"])) == 256, "a key of 2048 bits")
     expect(re.fullmatch("[0-9a-f]{32}", version_of(bundle)), "a version of 32 hex digits")
@@ -159,7 +163,7 @@ def _():
 
 @case("create-version")
 def _():
-    made["second"] = key("create", MAIN, "--kty", "RSA", "--size", "2048")
+    made["second"] = key("create", MAIN, *SIZE)
     expect(version_of(made["second"]) != version_of(made["first"]), "another version")
 
 

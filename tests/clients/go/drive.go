@@ -118,6 +118,15 @@ func rsaKey() azkeys.CreateKeyParameters {
 	return azkeys.CreateKeyParameters{Kty: to.Ptr(azkeys.KeyTypeRSA), KeySize: to.Ptr(int32(2048))}
 }
 
+// What is backed up later is made with these.
+func backupKey() azkeys.CreateKeyParameters {
+	parameters := rsaKey()
+	if os.Getenv("KW_CLIENT_EXPORTABLE") == "1" {
+		parameters.KeyAttributes = &azkeys.KeyAttributes{Exportable: to.Ptr(true)}
+	}
+	return parameters
+}
+
 func (s *suite) get(name, version string) azkeys.KeyBundle {
 	return must(s.keys.GetKey(ctx, name, version, nil)).KeyBundle
 }
@@ -142,7 +151,7 @@ func (s *suite) remove(name string) (azkeys.DeletedKey, error) {
 }
 
 func (s *suite) create() {
-	s.first = must(s.keys.CreateKey(ctx, s.main, rsaKey(), nil)).KeyBundle
+	s.first = must(s.keys.CreateKey(ctx, s.main, backupKey(), nil)).KeyBundle
 	id := s.first.Key.KID
 	expect(id.Name() == s.main && len(s.first.Key.N) == 256, "a key of 2048 bits")
 	expect(regexp.MustCompile("^[0-9a-f]{32}$").MatchString(id.Version()), "a version of 32 hex digits")
@@ -152,7 +161,7 @@ func (s *suite) create() {
 }
 
 func (s *suite) createVersion() {
-	s.second = must(s.keys.CreateKey(ctx, s.main, rsaKey(), nil)).KeyBundle
+	s.second = must(s.keys.CreateKey(ctx, s.main, backupKey(), nil)).KeyBundle
 	expect(*s.second.Key.KID != *s.first.Key.KID, "another version")
 }
 

@@ -112,11 +112,15 @@ def digest_of(algorithm):
 prefix = f"python-{secrets.token_hex(4)}"
 MAIN, OTHER, BROUGHT = (f"{prefix}-{suffix}" for suffix in ("main", "other", "brought"))
 made = {}
+# What is backed up later is made with these.
+SIZE = {"size": 2048}
+if os.environ.get("KW_CLIENT_EXPORTABLE") == "1":
+    SIZE["exportable"] = True
 
 
 @case("create")
 def _():
-    key = made["first"] = keys.create_rsa_key(MAIN, size=2048)
+    key = made["first"] = keys.create_rsa_key(MAIN, **SIZE)
     expect(key.name == MAIN and len(key.key.n) == 256, "a key of 2048 bits")
     expect(re.fullmatch("[0-9a-f]{32}", key.properties.version), "a version of 32 hex digits")
     expect(key.properties.enabled and key.properties.created_on, "attributes")
@@ -125,7 +129,7 @@ def _():
 
 @case("create-version")
 def _():
-    made["second"] = keys.create_rsa_key(MAIN, size=2048)
+    made["second"] = keys.create_rsa_key(MAIN, **SIZE)
     expect(made["second"].properties.version != made["first"].properties.version, "another version")
 
 
