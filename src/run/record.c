@@ -1,8 +1,9 @@
 /* What became of a run and its files, on the audit trail: while the run goes on, some files at a
  * time, as each append is brought to the disk. A file that the journal lists as ended gets a line
  * there too once it is on the trail. What is between the two when the process is killed is put on
- * the trail by the run that goes on: that may be the second time, which its record says, but no
- * file that was decrypted is left out. */
+ * the trail by the run that goes on: that may be the second time, which its record says, or of a
+ * file that was whole and has to be done again, as it did not get its name; but no file that was
+ * decrypted is left out. */
 #include <stdlib.h>
 #include <string.h>
 
