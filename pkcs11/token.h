@@ -52,8 +52,10 @@ enum kw_status kw_uri_of_token(const char *label, const char *module, const char
 /* ---- tokens: module.c, slots.c ---- */
 
 /* CK_TOKEN_INFO, trimmed and NUL-terminated, fit for a terminal. */
+#define KW_TOKEN_LABEL_SIZE 264 /* a token's has 32 bytes; of keys elsewhere it is a host's name   \
+                                 */
 struct kw_token_info {
-    char label[33];
+    char label[KW_TOKEN_LABEL_SIZE];
     char manufacturer[33];
     char model[17];
     char serial[17];

@@ -10,9 +10,11 @@
 #define NAME_BYTES 127
 
 #define IN_TOKEN_AT(member) offsetof(struct kw_config_token, member)
-#define EXPECTS_URI         "a URI that starts with pkcs11: and holds no PIN (use pin-source)"
-#define EXPECTS_YES_NO      "yes or no"
-#define EXPECTS_PATHS       "absolute paths with \":\" between them"
+#define EXPECTS_URI                                                                                \
+    "a URI that starts with pkcs11: and holds no PIN (use pin-source), or an address that starts " \
+    "with https://"
+#define EXPECTS_YES_NO "yes or no"
+#define EXPECTS_PATHS  "absolute paths with \":\" between them"
 
 static const struct setting settings[] = {
     {IN_TOKEN, "uri", AS_URI, IN_TOKEN_AT(uri), EXPECTS_URI, 0, 0},
@@ -23,6 +25,11 @@ static const struct setting settings[] = {
     {IN_TOKEN, "sessions", AS_NUMBER, IN_TOKEN_AT(sessions), "a number from 1 to 1024", 1, 1024},
     {IN_TOKEN, "timeout", AS_NUMBER, IN_TOKEN_AT(timeout_s), "a number of seconds from 1 to 3600",
      1, 3600},
+    {IN_TOKEN, "token-source", AS_TEXT, IN_TOKEN_AT(token_source), "text", 0, 0},
+    {IN_TOKEN, "resource", AS_TEXT, IN_TOKEN_AT(resource), "text", 0, 0},
+    {IN_TOKEN, "ca", AS_PATH, IN_TOKEN_AT(ca), "an absolute path", 0, 0},
+    {IN_TOKEN, "certificate", AS_PATH, IN_TOKEN_AT(certificate), "an absolute path", 0, 0},
+    {IN_TOKEN, "key", AS_PATH, IN_TOKEN_AT(key), "an absolute path", 0, 0},
     {IN_TOKEN, "failover", AS_TEXT, IN_TOKEN_AT(failover), "the name of another [token]", 0, 0},
     {IN_TOKEN, "failover-probe", AS_NUMBER, IN_TOKEN_AT(failover_probe_s),
      "a number of seconds from 1 to 3600", 1, 3600},
@@ -371,6 +378,11 @@ void kw_config_cleanup(struct kw_config *config)
         free(token->init_args);
         free(token->pin_source);
         free(token->failover);
+        free(token->token_source);
+        free(token->resource);
+        free(token->ca);
+        free(token->certificate);
+        free(token->key);
     }
     for (size_t i = 0; i < config->key_count; i++) {
         free(config->keys[i].version);

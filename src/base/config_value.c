@@ -90,7 +90,8 @@ bool kw_setting_takes(const struct setting *setting, struct kw_slice value)
 {
     switch (setting->type) {
     case AS_URI:
-        return starts_with(value, "pkcs11:") && !contains(value, "pin-value=");
+        return (starts_with(value, "pkcs11:") && !contains(value, "pin-value=")) ||
+               starts_with(value, "https://");
     case AS_PATH:
         return starts_with(value, "/");
     case AS_PATHS:

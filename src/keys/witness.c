@@ -243,7 +243,7 @@ static void name_key(const struct kw_keyring *keyring, struct kw_act *act,
 enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, const char *op,
                             const struct kw_token_key *key, const char *name, struct kw_error *err)
 {
-    const struct kw_token_info *token = kw_token_info(keyring->token);
+    const struct kw_token_info *token = kw_keyring_info(keyring);
     struct kw_deed purpose = act->deed;
     *act = (struct kw_act){.deed = {.phase = KW_INTENT,
                                     .op = op,
