@@ -9,7 +9,7 @@
 
 /* ---- opening ---- */
 
-static void warn(void *keyring, const char *text)
+static void pass_warning(void *keyring, const char *text)
 {
     kw_keyring_warn(keyring, "%s", text);
 }
@@ -35,7 +35,7 @@ enum kw_status kw_keyring_open_vault(struct kw_keyring *keyring, struct kw_error
                                              .token_source = configured->token_source,
                                              .resource = configured->resource,
                                              .timeout_s = choice->timeout_s,
-                                             .warn = warn,
+                                             .warn = pass_warning,
                                              .warn_context = keyring};
     enum kw_status status = kw_vault_open(&options, &keyring->vault, err);
     choice->url = NULL; /* it may be the caller's */

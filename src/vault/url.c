@@ -46,13 +46,23 @@ static void copy_lower(const char *text, size_t len, char *out)
 
 /* ---- through libcurl, which is going to use them ---- */
 
-static CURLU *parse(const char *text)
+static CURLU *parse_part(const char *text, size_t len)
 {
-    CURLU *url = strlen(text) <= URL_MAX ? curl_url() : NULL;
-    if (url && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK)
+    char copy[URL_MAX + 1];
+    CURLU *url = len <= URL_MAX ? curl_url() : NULL;
+    if (!url)
+        return NULL;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    if (curl_url_set(url, CURLUPART_URL, copy, 0) == CURLUE_OK)
         return url;
     curl_url_cleanup(url);
     return NULL;
+}
+
+static CURLU *parse(const char *text)
+{
+    return parse_part(text, strlen(text));
 }
 
 static bool has(CURLU *url, CURLUPart part)
@@ -133,7 +143,7 @@ static bool take_path(CURLU *url, struct kw_vault_address *address)
 static bool parse_address(const char *text, struct kw_vault_address *ret_address)
 {
     struct kw_vault_address address = {.host = ""};
-    CURLU *url = parse(text);
+    CURLU *url = parse_part(text, strcspn(text, "?"));
     bool good = url && take_host(url, address.host) && take_path(url, &address) &&
                 !has(url, CURLUPART_FRAGMENT);
     curl_url_cleanup(url);
@@ -148,10 +158,12 @@ enum kw_status kw_vault_address_parse(const char *text, struct kw_vault_address 
     char shown[160];
     if (parse_address(text, ret_address))
         return KW_OK;
+    /* A password may stand before "@". */
+    size_t len = strchr(text, '@') ? strcspn(text, "/") : strcspn(text, "?");
     return kw_fail(err, KW_CONFIG,
                    "\"%s\" is no address of a vault; write https://HOST[:PORT], or "
                    "https://HOST/keys/NAME/VERSION for a key",
-                   kw_printable(text, strcspn(text, "?@"), shown, sizeof(shown)));
+                   kw_printable(text, len, shown, sizeof(shown)));
 }
 
 bool kw_vault_key_parse(const char *text, const char *host, struct kw_vault_address *ret_address)

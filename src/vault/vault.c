@@ -268,7 +268,7 @@ enum kw_status kw_vault_unwrap(struct kw_vault *vault, const struct kw_vault_key
     const char *operation = operation_of(key);
     struct kw_vault_answer answer;
     if (!operation)
-        return kw_fail(err, KW_KEY_UNUSABLE,
+        return kw_fail(err, KW_DENIED,
                        "key \"%s\" of %s may neither unwrap nor decrypt, as its key_ops say; allow "
                        "it unwrapKey, or use another key",
                        key->name, vault->address.host);

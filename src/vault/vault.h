@@ -87,8 +87,8 @@ enum kw_status kw_vault_list(struct kw_vault *vault, struct kw_vault_key **ret_k
 void kw_vault_forget(struct kw_vault *vault);
 
 /* Decrypts `wrapped` by unwrapkey or decrypt, whichever the key allows. KW_KEY_UNWRAP: the vault
- * did not, for whatever cause; one message. KW_KEY_UNUSABLE where the key allows neither;
- * KW_DENIED, KW_KEY_NOT_FOUND, KW_TOKEN. */
+ * did not, for whatever cause; one message. KW_DENIED where the key allows neither, or the vault
+ * not for whoever asks; KW_KEY_NOT_FOUND, KW_TOKEN. */
 enum kw_status kw_vault_unwrap(struct kw_vault *vault, const struct kw_vault_key *key,
                                enum kw_wrap_alg alg, const uint8_t *wrapped, size_t wrapped_len,
                                struct kw_secret **ret_secret, struct kw_error *err);
