@@ -1,5 +1,5 @@
 /* vault: keys behind a Key Vault keys REST API (Azure Key Vault, Managed HSM, Keyward's own
- * service), reached through libcurl. The only code that calls it.
+ * service), reached through libcurl.
  *
  * A kw_vault may be shared by threads. Only HTTPS, by TLS 1.2 or later; the host's certificate is
  * always verified, and no redirection is followed. Each call has a deadline for all that it does.
