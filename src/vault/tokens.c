@@ -59,6 +59,7 @@ static enum kw_status get_from_file(struct kw_vault_tokens *tokens, uint64_t dea
     (void)deadline_ms;
     char shown[256];
     struct stat info;
+    size_t len = 0;
     struct kw_buffer text = KW_BUFFER_INIT(KW_VAULT_SECRET_TEXT_MAX);
     const char *path = tokens->argument;
     kw_printable(path, strlen(path), shown, sizeof(shown));
@@ -72,10 +73,13 @@ static enum kw_status get_from_file(struct kw_vault_tokens *tokens, uint64_t dea
     if (!status)
         status = kw_buffer_reserve(&text, KW_VAULT_SECRET_TEXT_MAX, err);
     if (!status)
-        status = kw_read_file(fd, KW_VAULT_SECRET_TEXT_MAX - 1, shown, KW_CONFIG, &text, err);
+        status = kw_read_full(fd, text.data, text.max, shown, &len, err);
+    if (!status && len == text.max)
+        status =
+            kw_fail(err, KW_CONFIG, "%s is larger than any access token; name its file", shown);
     if (!status)
-        status = kw_vault_parse_token((const char *)text.data, text.len, shown, time(NULL),
-                                      ret_token, err);
+        status =
+            kw_vault_parse_token((const char *)text.data, len, shown, time(NULL), ret_token, err);
     kw_wipe(text.data, text.capacity);
     kw_buffer_cleanup(&text);
     kw_close(&fd);

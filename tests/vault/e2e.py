@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
@@ -533,6 +534,42 @@ def settings_must_fit_the_kind_of_token(w):
     fails(w.decrypt("t", "--config", wrong), 3, "for vaults")
     wrong = w.config(f"[token v]\nuri = {w.vault.base}\ntoken-source = sometimes\n")
     fails(w.decrypt("v", "--config", wrong), 3, "token-source")
+
+
+@case
+def many_threads_and_tokens_that_end(w):
+    """The C program unwraps by eight threads while the vault takes another token each 20 calls."""
+    tool = os.environ.get("KW_VAULT_THREADS")
+    if not tool:
+        return
+    key = w.keys[0]
+    script = w.scratch / "next"
+    script.write_text(f"#!/bin/sh\ncat {script}.now\n")
+    script.chmod(0o755)
+    now = pathlib.Path(f"{script}.now")
+    now.write_text("t0")
+    w.vault.tokens = ["t0"]
+    calls, lock = [0], threading.Lock()
+
+    def count_calls(_):
+        with lock:
+            calls[0] += 1
+            if calls[0] % 20 == 0:
+                following = w.scratch / "following"
+                following.write_text(f"t{calls[0]}")
+                w.vault.tokens = [*w.vault.tokens[-3:], f"t{calls[0]}"]
+                following.rename(now)
+        return False
+
+    w.vault.faults = [count_calls] * 100000
+    secret = secrets.token_bytes(32)
+    wrapped = key.private.public_key().encrypt(secret, fake.PADDINGS["RSA-OAEP"])
+    done = subprocess.run(
+        [tool, w.url(token_source=f"exec:{script}"), key.name, VERSION, wrapped.hex(), secret.hex()],
+        capture_output=True, text=True, timeout=SECONDS, env=w.environment,
+    )  # fmt: skip
+    same(done.stdout + done.stderr, done.returncode, 0)
+    same("that tokens ended", calls[0] > 200, True)
 
 
 @case
