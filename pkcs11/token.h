@@ -51,9 +51,11 @@ enum kw_status kw_uri_of_token(const char *label, const char *module, const char
 
 /* ---- tokens: module.c, slots.c ---- */
 
+/* A token's label has 32 bytes; of keys elsewhere it is the name of a host. */
+#define KW_TOKEN_LABEL_SIZE 264
 /* CK_TOKEN_INFO, trimmed and NUL-terminated, fit for a terminal. */
 struct kw_token_info {
-    char label[33];
+    char label[KW_TOKEN_LABEL_SIZE];
     char manufacturer[33];
     char model[17];
     char serial[17];

@@ -52,8 +52,8 @@ static enum kw_status decrypt(struct kw_keyring *keyring, const struct kw_token_
                               void *context, struct kw_act *act)
 {
     struct decrypting *job = context;
-    enum kw_status status = kw_token_decrypt(keyring->token, key, job->alg, job->data, job->len,
-                                             &job->secret, &act->failure);
+    enum kw_status status = kw_keyring_raw_decrypt(keyring, key, job->alg, job->data, job->len,
+                                                   &job->secret, &act->failure);
     if (status != KW_KEY_UNWRAP)
         return status;
     act->ck_rv = act->failure.ck_rv;
@@ -96,6 +96,8 @@ static enum kw_status sign(struct kw_keyring *keyring, const struct kw_token_key
                            void *context, struct kw_act *act)
 {
     struct signing *job = context;
+    if (!keyring->token)
+        return kw_fail(&act->failure, KW_KEY_UNUSABLE, "a vault's keys sign nothing here");
     job->signature_len = key->public.modulus_len;
     return kw_token_sign_digest(keyring->token, key, job->alg, job->digest, job->len,
                                 job->signature, &act->failure);
