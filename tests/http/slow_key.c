@@ -9,6 +9,7 @@
 #include "slow_key.h"
 
 static long delay_ms;
+static RSA_METHOD *method; /* for as long as there are keys */
 
 static int sign_slowly(int len, const unsigned char *from, unsigned char *to, RSA *rsa, int padding)
 {
@@ -21,7 +22,7 @@ EVP_PKEY *slow_key_new(const char *path, long ms)
 {
     FILE *file = fopen(path, "re");
     RSA *rsa = file ? PEM_read_RSAPrivateKey(file, NULL, NULL, NULL) : NULL;
-    RSA_METHOD *method = RSA_meth_dup(RSA_PKCS1_OpenSSL());
+    method = RSA_meth_dup(RSA_PKCS1_OpenSSL());
     EVP_PKEY *key = EVP_PKEY_new();
     if (file)
         (void)fclose(file);
