@@ -132,6 +132,7 @@ struct kw_operation {
     const char
         *alg; /* the same; NULL where only the outcome tells: `work` sets act->deed.key.alg */
     const struct kw_purpose *purpose;
+    bool no_record; /* such keys have none that could say that they may not be used */
     /* With a key of that keyring's token, which may be used. Leaves why it failed in act->failure.
      * Called again, with the other token, where that is the token's fault. */
     enum kw_status (*work)(struct kw_keyring *keyring, const struct kw_token_key *key,

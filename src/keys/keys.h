@@ -174,9 +174,10 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
                                enum kw_digest_signature alg, const struct kw_purpose *purpose,
                                const uint8_t *digest, size_t len, uint8_t out[KW_RSA_MAX_BYTES],
                                struct kw_error *err);
-/* AES-256 key wrap by a key on the token: RFC 3394 or, padded, RFC 5649. *ret_wrapped may hold
- * KW_SECRET_MAX + 16. KW_KEY_UNUSABLE where the token has no mechanism that passes the known-answer
- * test. */
+/* AES-256 key wrap by a key on the keyring's own token, as kw_token_aes_wrap has it: RFC 3394 or,
+ * `padded`, RFC 5649, of at most KW_AES_DATA_MAX bytes. KW_KEY_UNUSABLE where the token has no
+ * mechanism that gives the known answers. These keys have no record and no twin.
+ * kw_keyring_aes_keys gives id and label of each; the caller frees *ret_keys with free(). */
 enum kw_status kw_keyring_aes_keys(struct kw_keyring *keyring, struct kw_token_key **ret_keys,
                                    size_t *ret_count, struct kw_error *err);
 enum kw_status kw_keyring_aes_wrap(struct kw_keyring *keyring, const struct kw_token_key *key,
