@@ -226,7 +226,8 @@ static enum kw_status unwrap_in_session(struct kw_token *token, struct kw_sessio
         status = kw_unwrapping_go(&transfer, job, &way, plan, false, &private, err);
     if (status)
         return status;
-    take_away_signing(&transfer, private);
+    if (!kw_use_flags[plan->use].sign)
+        take_away_signing(&transfer, private);
     return kw_pair_check(token, session, private, public, plan,
                          (unsigned)kw_rsa_bits(&scratch.public), ret_key, err);
 }
