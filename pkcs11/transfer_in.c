@@ -127,13 +127,16 @@ static enum kw_status choose_way(struct kw_transfer *transfer, const struct kw_u
 /* ---- unwrapping ---- */
 
 /* The same for every cause in what was wrapped. */
-enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err)
+bool kw_unwrapping_blames_token(CK_RV rv)
 {
     enum kw_rv_meaning meaning = kw_rv_meaning(rv);
-    bool token = (kw_rv_recoverable(rv) && meaning != KW_RV_DEVICE_TROUBLE) ||
-                 meaning == KW_RV_MEMORY || rv == CKR_TOKEN_WRITE_PROTECTED ||
-                 rv == CKR_SESSION_READ_ONLY;
-    if (token)
+    return (kw_rv_recoverable(rv) && meaning != KW_RV_DEVICE_TROUBLE) || meaning == KW_RV_MEMORY ||
+           rv == CKR_TOKEN_WRITE_PROTECTED || rv == CKR_SESSION_READ_ONLY;
+}
+
+enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err)
+{
+    if (kw_unwrapping_blames_token(rv))
         return kw_transfer_fail(transfer, rv, err);
     transfer->session->failure = rv;
     return kw_fail_ck(err, KW_KEY_UNWRAP, rv,
