@@ -188,6 +188,22 @@ struct kw_found_key {
 };
 #define KW_FOUND_KEYS 16
 
+/* Where an AES key was found; of the key, id and label. */
+struct kw_found_aes {
+    bool used;
+    CK_OBJECT_HANDLE handle;
+    struct kw_token_key key;
+};
+#define KW_FOUND_AES 8
+
+/* What a way to wrap bytes with AES was seen to do, right: aes.c. */
+struct kw_aes_skill {
+    bool wraps;     /* a multiple of 8 bytes */
+    bool wraps_odd; /* any other number */
+    bool unwraps;
+};
+#define KW_AES_WAYS 4
+
 enum kw_rung { KW_RUNG_NATIVE, KW_RUNG_RAW, KW_RUNG_COUNT };
 
 struct kw_token {
@@ -216,12 +232,18 @@ struct kw_token {
     size_t open_count; /* idle and in use, without the anchor and what is read-write */
     size_t rw_count;
     size_t max_sessions;
+    uint64_t connections; /* how often it was connected */
     struct kw_secret *pin;
     bool pin_accepted; /* it logged in at least once */
     bool pin_refused;
     struct kw_found_key found[KW_FOUND_KEYS];
     size_t next_found;
+    struct kw_found_aes found_aes[KW_FOUND_AES];
+    size_t next_found_aes;
+    uint64_t aes_due_ms[2]; /* when it is tried out, without padding and with it */
+    struct kw_aes_skill aes_skills[2][KW_AES_WAYS];
     enum kw_rung first_rung[KW_WRAP_ALG_COUNT]; /* what worked last */
+    size_t sign_first[2]; /* which way to sign a digest worked last, without PSS and with it */
     struct kw_throwaway *trial; /* for trying out transfers; NULL until it is needed */
 };
 
@@ -334,9 +356,6 @@ void kw_date_set(char out[11], const CK_ATTRIBUTE *attribute);
 /* ---- what a new key is to be: make_plan.c ---- */
 
 /* Of the private half; the public one does the counterparts. */
-struct kw_use_flags {
-    bool decrypt, unwrap, sign;
-};
 extern const struct kw_use_flags kw_use_flags[KW_USE_COUNT];
 /* KW_USAGE. The size is looked at where the token makes the key. */
 enum kw_status kw_plan_check(const struct kw_key_plan *plan, bool check_bits, struct kw_error *err);

@@ -5,20 +5,52 @@
 
 struct allowing {
     const struct kw_token_key *key;
-    bool decrypt, unwrap;
+    struct kw_use_flags uses;
 };
 
-/* Whether the key may do just that already. */
-static enum kw_status is_allowed(struct kw_token *token, struct kw_session *session,
-                                 CK_OBJECT_HANDLE handle, const struct allowing *job,
-                                 bool *ret_allowed, struct kw_error *err)
+static enum kw_status read_uses(struct kw_token *token, struct kw_session *session,
+                                CK_OBJECT_HANDLE handle, struct kw_use_flags *ret_uses,
+                                struct kw_error *err)
 {
     struct kw_token_key now = {.id_len = 0};
     CK_RV rv = kw_key_read(token, session, handle, &now);
     if (rv != CKR_OK)
         return kw_session_fail(token, session, rv, "read a key", err);
-    *ret_allowed = now.decrypt == job->decrypt && now.unwrap == job->unwrap;
+    *ret_uses =
+        (struct kw_use_flags){.decrypt = now.decrypt, .unwrap = now.unwrap, .sign = now.sign};
     return KW_OK;
+}
+
+static enum kw_status set_uses(struct kw_token *token, struct kw_session *session,
+                               CK_OBJECT_HANDLE handle, const struct kw_template *template,
+                               struct kw_error *err)
+{
+    if (template->count == 0)
+        return KW_OK;
+    CK_RV rv = token->functions->C_SetAttributeValue(
+        session->handle, handle, (CK_ATTRIBUTE *)template->items, template->count);
+    return rv == CKR_OK ? KW_OK : kw_make_fail(token, session, rv, "change what a key may do", err);
+}
+
+/* Signing by itself, after the others: a token that does not change that may change these. */
+static enum kw_status change(struct kw_token *token, struct kw_session *session,
+                             CK_OBJECT_HANDLE handle, const struct kw_use_flags *now,
+                             const struct kw_use_flags *wanted, struct kw_error *err)
+{
+    struct kw_template open = {.count = 0}, sign = {.count = 0};
+    if (now->decrypt != wanted->decrypt || now->unwrap != wanted->unwrap) {
+        kw_template_add_bool(&open, CKA_DECRYPT, wanted->decrypt);
+        kw_template_add_bool(&open, CKA_UNWRAP, wanted->unwrap);
+    }
+    if (now->sign != wanted->sign)
+        kw_template_add_bool(&sign, CKA_SIGN, wanted->sign);
+    enum kw_status status = set_uses(token, session, handle, &open, err);
+    return status ? status : set_uses(token, session, handle, &sign, err);
+}
+
+static bool are_same(const struct kw_use_flags *a, const struct kw_use_flags *b)
+{
+    return a->decrypt == b->decrypt && a->unwrap == b->unwrap && a->sign == b->sign;
 }
 
 static enum kw_status allow_once(struct kw_token *token, struct kw_session *session, void *context,
@@ -26,21 +58,16 @@ static enum kw_status allow_once(struct kw_token *token, struct kw_session *sess
 {
     const struct allowing *job = context;
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+    struct kw_use_flags now = {.decrypt = false};
     enum kw_status status = kw_key_handle(token, session, job->key, true, &handle, err);
-    bool allowed = false;
     if (!status)
-        status = is_allowed(token, session, handle, job, &allowed, err);
-    if (status || allowed)
+        status = read_uses(token, session, handle, &now, err);
+    if (status || are_same(&now, &job->uses))
         return status;
-    struct kw_template template = {.count = 0};
-    kw_template_add_bool(&template, CKA_DECRYPT, job->decrypt);
-    kw_template_add_bool(&template, CKA_UNWRAP, job->unwrap);
-    CK_RV rv = token->functions->C_SetAttributeValue(session->handle, handle, template.items,
-                                                     template.count);
-    if (rv != CKR_OK)
-        return kw_make_fail(token, session, rv, "change what a key may do", err);
-    status = is_allowed(token, session, handle, job, &allowed, err);
-    if (!status && !allowed)
+    status = change(token, session, handle, &now, &job->uses, err);
+    if (!status)
+        status = read_uses(token, session, handle, &now, err);
+    if (!status && !are_same(&now, &job->uses))
         return kw_fail(err, KW_KEY_UNUSABLE,
                        "the token \"%s\" did not take what a key may do; change it with the "
                        "vendor's tool",
@@ -49,9 +76,9 @@ static enum kw_status allow_once(struct kw_token *token, struct kw_session *sess
 }
 
 enum kw_status kw_token_allow_key(struct kw_token *token, const struct kw_token_key *key,
-                                  bool decrypt, bool unwrap, struct kw_error *err)
+                                  const struct kw_use_flags *uses, struct kw_error *err)
 {
-    struct allowing job = {.key = key, .decrypt = decrypt, .unwrap = unwrap};
+    struct allowing job = {.key = key, .uses = *uses};
     return kw_token_with_rw_session(token, allow_once, &job, err);
 }
 
@@ -63,29 +90,31 @@ static enum kw_status read_purpose(struct kw_token *token, struct kw_session *se
     struct allowing *job = context;
     CK_OBJECT_HANDLE *handles = NULL;
     size_t count = 0;
-    CK_BBOOL encrypt = CK_FALSE, wrap = CK_FALSE;
-    CK_ATTRIBUTE attributes[] = {{CKA_ENCRYPT, &encrypt, 1}, {CKA_WRAP, &wrap, 1}};
+    CK_BBOOL encrypt = CK_FALSE, wrap = CK_FALSE, verify = CK_FALSE;
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_ENCRYPT, &encrypt, 1}, {CKA_WRAP, &wrap, 1}, {CKA_VERIFY, &verify, 1}};
     enum kw_status status =
         kw_halves_find(token, session, CKO_PUBLIC_KEY, job->key, &handles, &count, err);
     if (!status && count > 0) {
-        CK_RV rv = kw_attributes_read(token->functions, session, handles[0], attributes, 2);
+        CK_RV rv = kw_attributes_read(token->functions, session, handles[0], attributes,
+                                      KW_COUNT(attributes));
         if (rv != CKR_OK)
             status = kw_session_fail(token, session, rv, "read a public key", err);
     }
     free(handles);
-    job->decrypt = kw_attribute_known(&attributes[0]) && encrypt;
-    job->unwrap = kw_attribute_known(&attributes[1]) && wrap;
+    job->uses = (struct kw_use_flags){.decrypt = kw_attribute_known(&attributes[0]) && encrypt,
+                                      .unwrap = kw_attribute_known(&attributes[1]) && wrap,
+                                      .sign = kw_attribute_known(&attributes[2]) && verify};
     return status;
 }
 
 enum kw_status kw_token_key_purpose(struct kw_token *token, const struct kw_token_key *key,
-                                    bool *ret_decrypt, bool *ret_unwrap, struct kw_error *err)
+                                    struct kw_use_flags *ret_uses, struct kw_error *err)
 {
     struct allowing job = {.key = key};
     enum kw_status status = kw_token_with_session(token, read_purpose, &job, err);
     if (status)
         return status;
-    *ret_decrypt = job.decrypt;
-    *ret_unwrap = job.unwrap;
+    *ret_uses = job.uses;
     return KW_OK;
 }

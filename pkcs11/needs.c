@@ -26,7 +26,7 @@ struct need {
     enum kw_network network;
     struct {
         const char *path;
-        enum kw_access access;
+        enum kw_may access;
     } paths[PATHS];
     /* The module's own configuration: it reads the first of these that is there, and writes to the
      * folders that `key` names in it. */
@@ -131,7 +131,7 @@ struct asking {
     struct kw_error *err;
 };
 
-static enum kw_status allow(const struct asking *asking, const char *path, enum kw_access access)
+static enum kw_status allow(const struct asking *asking, const char *path, enum kw_may access)
 {
     return kw_confine_allow(asking->confinement, path, access, asking->err);
 }

@@ -153,3 +153,39 @@ void kw_pool_close_rw(struct kw_token *token, const struct kw_session *session)
     token->rw_count--;
     (void)pthread_mutex_unlock(&token->lock);
 }
+
+/* ---- whether it works ---- */
+
+static enum kw_status ping(struct kw_token *token, struct kw_session *session, void *context,
+                           struct kw_error *err)
+{
+    (void)context;
+    CK_SESSION_INFO state;
+    CK_TOKEN_INFO info;
+    CK_RV rv = token->functions->C_GetSessionInfo(session->handle, &state);
+    if (rv == CKR_OK)
+        rv = token->functions->C_GetTokenInfo(state.slotID, &info);
+    if (rv == CKR_OK && !kw_same_token(&info, &token->identity))
+        rv = CKR_TOKEN_NOT_PRESENT;
+    if (rv != CKR_OK)
+        return kw_session_fail(token, session, rv, "tell its state", err);
+    return kw_session_check_login(token, session, err);
+}
+
+enum kw_status kw_token_ping(struct kw_token *token, struct kw_error *err)
+{
+    return kw_token_with_session(token, ping, NULL, err);
+}
+
+bool kw_token_stats(struct kw_token *token, struct kw_token_stats *ret_stats)
+{
+    if (pthread_mutex_trylock(&token->lock) != 0)
+        return false;
+    *ret_stats =
+        (struct kw_token_stats){.sessions = token->open_count,
+                                .in_use = token->open_count - token->idle_count,
+                                .max = token->max_sessions,
+                                .recoveries = token->connections > 0 ? token->connections - 1 : 0};
+    (void)pthread_mutex_unlock(&token->lock);
+    return true;
+}

@@ -3,60 +3,123 @@
 
 #include "internal.h"
 
-/* DER of DigestInfo for SHA-256 (RFC 8017 section 9.2, note 1), up to the digest. */
-static const uint8_t digest_info[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
-                                      0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
-
-/* The ladder, best first. Some tokens hash, some only sign a digest. */
-enum input { OVER_DATA, OVER_DIGEST, OVER_DIGEST_INFO };
-static const struct way {
+/* Some tokens hash, some only sign a digest, some only do raw RSA. */
+enum input { OVER_DATA, OVER_DIGEST, OVER_DIGEST_INFO, OVER_ENCODED };
+struct way {
     CK_MECHANISM_TYPE mechanism;
-    enum kw_signature_alg alg;
+    bool pss;
     enum input input;
-} ways[] = {
-    {CKM_RSA_PKCS_PSS, KW_PS256, OVER_DIGEST},
-    {CKM_SHA256_RSA_PKCS_PSS, KW_PS256, OVER_DATA},
-    {CKM_SHA256_RSA_PKCS, KW_RS256, OVER_DATA},
-    {CKM_RSA_PKCS, KW_RS256, OVER_DIGEST_INFO},
+};
+/* Best first. */
+static const struct way data_ways[] = {
+    {CKM_RSA_PKCS_PSS, true, OVER_DIGEST},
+    {CKM_SHA256_RSA_PKCS_PSS, true, OVER_DATA},
+    {CKM_SHA256_RSA_PKCS, false, OVER_DATA},
+    {CKM_RSA_PKCS, false, OVER_DIGEST_INFO},
+};
+/* Of either padding, as kw_token's sign_first counts them. */
+static const struct way digest_ways[2][2] = {
+    {{CKM_RSA_PKCS, false, OVER_DIGEST_INFO}, {CKM_RSA_X_509, false, OVER_ENCODED}},
+    {{CKM_RSA_PKCS_PSS, true, OVER_DIGEST}, {CKM_RSA_X_509, true, OVER_ENCODED}},
+};
+
+static const struct pss_parameters {
+    CK_MECHANISM_TYPE hash;
+    CK_RSA_PKCS_MGF_TYPE mgf;
+} pss_parameters[KW_DIGEST_SIGNATURE_COUNT] = {
+    [KW_DIGEST_PS256] = {CKM_SHA256, CKG_MGF1_SHA256},
+    [KW_DIGEST_PS384] = {CKM_SHA384, CKG_MGF1_SHA384},
+    [KW_DIGEST_PS512] = {CKM_SHA512, CKG_MGF1_SHA512},
 };
 
 struct signing {
     const struct kw_token_key *key;
-    const void *data;
+    const struct way *ways;
+    size_t way_count;
+    size_t first;                     /* of the ways, to be tried before the others */
+    enum kw_digest_signature algs[2]; /* without PSS and with it */
+    const void *data;                 /* NULL where only its digest is known */
     size_t len;
-    uint8_t hashed[sizeof(digest_info) + KW_SHA256_SIZE];
-    enum kw_signature_alg alg;
+    const uint8_t *digest;
+    size_t digest_len;
+    const struct way *worked;
     uint8_t signature[KW_RSA_MAX_BYTES];
     bool asked_again;
 };
 
-static CK_RV sign(struct kw_token *token, struct kw_session *session, const struct way *way,
-                  CK_OBJECT_HANDLE handle, struct signing *job)
+/* What is handed to the token. */
+struct input_bytes {
+    const void *bytes;
+    size_t len;
+    uint8_t made[KW_RSA_MAX_BYTES];
+};
+
+/* CKR_OK, or why there is nothing to hand over. */
+static CK_RV make_input(struct kw_token *token, const struct signing *job, const struct way *way,
+                        struct input_bytes *ret_input)
 {
+    enum kw_digest_signature alg = job->algs[way->pss];
+    enum kw_status status = KW_OK;
+    switch (way->input) {
+    case OVER_DATA:
+        ret_input->bytes = job->data;
+        ret_input->len = job->len;
+        break;
+    case OVER_DIGEST:
+        ret_input->bytes = job->digest;
+        ret_input->len = job->digest_len;
+        break;
+    case OVER_DIGEST_INFO:
+        ret_input->bytes = ret_input->made;
+        ret_input->len = kw_digest_info(alg, job->digest, ret_input->made);
+        break;
+    case OVER_ENCODED:
+        ret_input->bytes = ret_input->made;
+        ret_input->len = job->key->public.modulus_len;
+        status = kw_signature_encode(token->crypto, &job->key->public, alg, job->digest,
+                                     job->digest_len, ret_input->made, NULL);
+        break;
+    }
+    if (status == KW_NO_MEMORY)
+        return KW_CKR_NO_MEMORY;
+    return status ? CKR_MECHANISM_INVALID : CKR_OK;
+}
+
+static CK_RV ask(struct kw_token *token, struct kw_session *session, const struct way *way,
+                 CK_OBJECT_HANDLE handle, const struct signing *job,
+                 const struct input_bytes *input, uint8_t *out, CK_ULONG *len)
+{
+    const struct pss_parameters *parameters = &pss_parameters[job->algs[true]];
     CK_RSA_PKCS_PSS_PARAMS pss = {
-        .hashAlg = CKM_SHA256, .mgf = CKG_MGF1_SHA256, .sLen = KW_SHA256_SIZE};
+        .hashAlg = parameters->hash, .mgf = parameters->mgf, .sLen = job->digest_len};
     CK_MECHANISM mechanism = {.mechanism = way->mechanism};
-    if (way->alg == KW_PS256) {
+    if (way->pss && way->input != OVER_ENCODED) {
         mechanism.pParameter = &pss;
         mechanism.ulParameterLen = sizeof(pss);
     }
-    const struct {
-        const void *bytes;
-        size_t len;
-    } inputs[] = {
-        [OVER_DATA] = {job->data, job->len},
-        [OVER_DIGEST] = {job->hashed + sizeof(digest_info), KW_SHA256_SIZE},
-        [OVER_DIGEST_INFO] = {job->hashed, sizeof(job->hashed)},
-    };
-    CK_ULONG len = sizeof(job->signature);
     CK_RV rv = token->functions->C_SignInit(session->handle, &mechanism, handle);
+    if (rv == CKR_OK && job->key->always_authenticate &&
+        kw_token_login_for_key(token, session->handle, NULL) != KW_OK)
+        rv = CKR_USER_NOT_LOGGED_IN;
     if (rv == CKR_OK)
-        rv = token->functions->C_Sign(session->handle, (CK_BYTE *)inputs[way->input].bytes,
-                                      inputs[way->input].len, job->signature, &len);
+        rv = token->functions->C_Sign(session->handle, (CK_BYTE *)input->bytes, input->len, out,
+                                      len);
+    return rv;
+}
+
+static CK_RV sign(struct kw_token *token, struct kw_session *session, const struct way *way,
+                  CK_OBJECT_HANDLE handle, struct signing *job)
+{
+    struct input_bytes input;
+    CK_ULONG len = sizeof(job->signature);
+    CK_RV rv = make_input(token, job, way, &input);
+    if (rv == CKR_OK)
+        rv = ask(token, session, way, handle, job, &input, job->signature, &len);
     if (rv == CKR_OK && len != job->key->public.modulus_len)
         rv = CKR_MECHANISM_INVALID;
-    if (rv == CKR_OK && kw_rsa_verify(token->crypto, &job->key->public, way->alg, job->data,
-                                      job->len, job->signature, len, NULL) != KW_OK)
+    if (rv == CKR_OK &&
+        kw_rsa_verify_digest(token->crypto, &job->key->public, job->algs[way->pss], job->digest,
+                             job->digest_len, job->signature, len, NULL) != KW_OK)
         rv = CKR_MECHANISM_INVALID;
     return rv;
 }
@@ -79,10 +142,11 @@ static enum kw_status sign_in_session(struct kw_token *token, struct kw_session 
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
     enum kw_status status = kw_key_handle(token, session, job->key, true, &handle, err);
     CK_RV rv = CKR_OK;
-    for (size_t i = 0; i < KW_COUNT(ways) && !status; i++) {
-        rv = sign(token, session, &ways[i], handle, job);
+    for (size_t i = 0; i < job->way_count && !status; i++) {
+        const struct way *way = &job->ways[(job->first + i) % job->way_count];
+        rv = sign(token, session, way, handle, job);
         if (rv == CKR_OK) {
-            job->alg = ways[i].alg;
+            job->worked = way;
             return KW_OK;
         }
         session->failure = rv; /* a failed operation may stay active: the session is closed */
@@ -93,8 +157,8 @@ static enum kw_status sign_in_session(struct kw_token *token, struct kw_session 
         return status;
     char label[96], name[KW_RV_NAME_SIZE];
     return kw_fail_ck(err, KW_KEY_UNUSABLE, rv,
-                      "the token \"%s\" does not sign with the key \"%s\" (%s); use a token that "
-                      "does RSASSA-PSS or RSASSA-PKCS1-v1_5 with SHA-256",
+                      "the token \"%s\" does not sign with the key \"%s\" (%s); use a key that may "
+                      "sign, on a token that does RSASSA-PSS or RSASSA-PKCS1-v1_5",
                       token->info.label,
                       kw_printable(job->key->label, strlen(job->key->label), label, sizeof(label)),
                       kw_rv_name(rv, name));
@@ -104,15 +168,63 @@ enum kw_status kw_token_sign(struct kw_token *token, const struct kw_token_key *
                              const void *data, size_t len, enum kw_signature_alg *ret_alg,
                              uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err)
 {
-    struct signing job = {.key = key, .data = data, .len = len};
-    memcpy(job.hashed, digest_info, sizeof(digest_info));
-    enum kw_status status =
-        kw_sha256(token->crypto, data, len, job.hashed + sizeof(digest_info), err);
+    uint8_t digest[KW_SHA256_SIZE];
+    struct signing job = {.key = key,
+                          .ways = data_ways,
+                          .way_count = KW_COUNT(data_ways),
+                          .algs = {KW_DIGEST_RS256, KW_DIGEST_PS256},
+                          .data = data,
+                          .len = len,
+                          .digest = digest,
+                          .digest_len = sizeof(digest)};
+    enum kw_status status = kw_sha256(token->crypto, data, len, digest, err);
     if (!status)
         status = kw_token_with_session(token, sign_in_session, &job, err);
     if (status)
         return status;
     memcpy(out, job.signature, key->public.modulus_len);
-    *ret_alg = job.alg;
+    *ret_alg = job.worked->pss ? KW_PS256 : KW_RS256;
+    return KW_OK;
+}
+
+/* ---- a digest that was made before ---- */
+
+static size_t first_way(struct kw_token *token, bool pss)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    size_t first = token->sign_first[pss];
+    (void)pthread_mutex_unlock(&token->lock);
+    return first;
+}
+
+static void remember_way(struct kw_token *token, bool pss, size_t way)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    token->sign_first[pss] = way;
+    (void)pthread_mutex_unlock(&token->lock);
+}
+
+enum kw_status kw_token_sign_digest(struct kw_token *token, const struct kw_token_key *key,
+                                    enum kw_digest_signature alg, const uint8_t *digest, size_t len,
+                                    uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err)
+{
+    enum kw_status status = kw_digest_signature_check(alg, len, err);
+    if (status)
+        return status;
+    bool pss = kw_digest_signature_is_pss(alg);
+    struct signing job = {.key = key,
+                          .ways = digest_ways[pss],
+                          .way_count = KW_COUNT(digest_ways[pss]),
+                          .first = first_way(token, pss),
+                          .algs = {alg, alg},
+                          .digest = digest,
+                          .digest_len = len};
+    status = kw_token_with_session(token, sign_in_session, &job, err);
+    if (status)
+        return status;
+    size_t worked = (size_t)(job.worked - job.ways);
+    if (worked != job.first)
+        remember_way(token, pss, worked);
+    memcpy(out, job.signature, key->public.modulus_len);
     return KW_OK;
 }

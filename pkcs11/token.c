@@ -45,6 +45,7 @@ static void void_sessions(struct kw_token *token)
 {
     kw_pool_close_idle(token);
     memset(token->found, 0, sizeof(token->found));
+    memset(token->found_aes, 0, sizeof(token->found_aes));
     token->epoch++;
 }
 
@@ -147,6 +148,7 @@ enum kw_status kw_token_connect(struct kw_token *token, struct kw_error *err)
     enum kw_status status = connect_once(token, &failure);
     if (status && may_connect_now(token, &failure))
         status = connect_once(token, &failure);
+    token->connections += status == KW_OK;
     if (status && err)
         *err = failure;
     return status;

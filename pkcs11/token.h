@@ -178,6 +178,19 @@ struct kw_key_filter kw_uri_filter(const struct kw_uri *uri);
 /* Whether the URI's object and id, where it has them, are the key's. */
 bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key);
 
+/* ---- whether it works: pool.c ---- */
+
+/* Asks the token for its state, in a session like any other: what was lost is won back first, as in
+ * every call. KW_TOKEN, KW_PIN_*. */
+enum kw_status kw_token_ping(struct kw_token *token, struct kw_error *err);
+struct kw_token_stats {
+    size_t sessions, in_use, max; /* of those that are shared */
+    uint64_t recoveries;          /* how often sessions and the login were won back */
+};
+/* False, and *ret_stats untouched, where that would have to wait, as while the token is connected
+ * anew. */
+bool kw_token_stats(struct kw_token *token, struct kw_token_stats *ret_stats);
+
 /* ---- using them: decrypt.c ---- */
 
 /* Decrypts `wrapped`, as long as the key's modulus, with the token's own
@@ -237,15 +250,20 @@ enum kw_status kw_token_change_key(struct kw_token *token, const struct kw_token
 enum kw_status kw_token_destroy_key(struct kw_token *token, const struct kw_token_key *key,
                                     struct kw_error *err);
 
-/* What the private half may do from now on (CKA_DECRYPT, CKA_UNWRAP), so that the token itself
- * refuses the rest, whoever asks. Nothing is changed where the token says so already, whatever
- * `key` says. KW_KEY_UNUSABLE where the token does not change that. */
+/* What the private half may do: CKA_DECRYPT, CKA_UNWRAP, CKA_SIGN. */
+struct kw_use_flags {
+    bool decrypt, unwrap, sign;
+};
+/* What the private half may do from now on, so that the token itself refuses the rest, whoever
+ * asks. Nothing is changed where the token says so already, whatever `key` says. KW_KEY_UNUSABLE
+ * where the token does not change that, or changes decrypting and unwrapping and not signing. */
 enum kw_status kw_token_allow_key(struct kw_token *token, const struct kw_token_key *key,
-                                  bool decrypt, bool unwrap, struct kw_error *err);
+                                  const struct kw_use_flags *uses, struct kw_error *err);
 /* What the private half was made for, as far as the public one still tells: that others encrypt
- * (decrypt) or wrap (unwrap) for it. Both false where there is no public half, or it is silent. */
+ * (decrypt) or wrap (unwrap) for it, or verify (sign). All false where there is no public half, or
+ * it is silent. */
 enum kw_status kw_token_key_purpose(struct kw_token *token, const struct kw_token_key *key,
-                                    bool *ret_decrypt, bool *ret_unwrap, struct kw_error *err);
+                                    struct kw_use_flags *ret_uses, struct kw_error *err);
 
 /* ---- signing: sign.c ---- */
 
@@ -255,6 +273,13 @@ enum kw_status kw_token_key_purpose(struct kw_token *token, const struct kw_toke
 enum kw_status kw_token_sign(struct kw_token *token, const struct kw_token_key *key,
                              const void *data, size_t len, enum kw_signature_alg *ret_alg,
                              uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err);
+
+/* Signs a digest, as long as the algorithm's hash (else KW_USAGE), by the token's own padding or,
+ * where it lacks that and FIPS does not forbid it, by raw RSA with the padding made on the host.
+ * Verified as above. KW_KEY_UNUSABLE where neither is open. */
+enum kw_status kw_token_sign_digest(struct kw_token *token, const struct kw_token_key *key,
+                                    enum kw_digest_signature alg, const uint8_t *digest, size_t len,
+                                    uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err);
 
 /* ---- data objects (CKO_DATA): data.c ---- */
 
@@ -379,5 +404,21 @@ enum kw_status kw_token_backup_key(struct kw_token *token, const struct kw_token
                                    const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
                                    const char **ret_mechanism, bool *ret_verified,
                                    struct kw_error *err);
+
+/* ---- bytes wrapped with an AES key of the token: aes.c ---- */
+
+/* RFC 3394, of a multiple of 8 bytes and at least 16, or `padded` RFC 5649, of 1 byte and more
+ * (else KW_USAGE): by C_Encrypt where the token does that, else with the bytes as a secret key of a
+ * session, which C_WrapKey wraps. Of each way it is tried out once whether it gives the known
+ * answers. `aes`: id and label of an AES-256 key. Appended to *ret_wrapped. KW_KEY_UNUSABLE where
+ * no way is open. */
+#define KW_AES_DATA_MAX 1024
+enum kw_status kw_token_aes_wrap(struct kw_token *token, const struct kw_token_key *aes,
+                                 bool padded, const struct kw_secret *secret,
+                                 struct kw_buffer *ret_wrapped, struct kw_error *err);
+/* KW_KEY_UNWRAP with one message for every cause in what was wrapped. */
+enum kw_status kw_token_aes_unwrap(struct kw_token *token, const struct kw_token_key *aes,
+                                   bool padded, const uint8_t *wrapped, size_t len,
+                                   struct kw_secret **ret_secret, struct kw_error *err);
 
 #endif

@@ -119,6 +119,8 @@ static enum kw_status tell_new_key(struct kw_trail *trail, const struct kw_note_
     char old[KW_FINGERPRINT_SIZE], now[KW_FINGERPRINT_SIZE], detail[KW_MESSAGE_SIZE];
     const struct kw_deed deed = {
         .op = KW_TRAIL_KEY, .key = {.serial = signer->serial}, .detail = detail};
+    struct kw_share share = {.deeds = &deed, .count = 1};
+    bool untouched = false;
     enum kw_status status;
     if ((status = kw_folder_key_fingerprint(trail->crypto, &trail->folder, old, err)) ||
         (status = kw_key_fingerprint(trail->crypto, key, now, err)) || !old[0] ||
@@ -126,7 +128,7 @@ static enum kw_status tell_new_key(struct kw_trail *trail, const struct kw_note_
         return status;
     (void)snprintf(detail, sizeof(detail), "the key that signs is another one: from %s to %s", old,
                    now);
-    status = kw_trail_append_locked(trail, &deed, 1, NULL, err);
+    status = kw_trail_append_locked(trail, &share, 1, &untouched, err);
     return status ? status : kw_folder_keep_key(trail->crypto, &trail->folder, signer, err);
 }
 

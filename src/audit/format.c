@@ -140,6 +140,11 @@ static const struct cef_row {
     {"cs4", "token", "key", "token"},
     {"cs5", "drop", NULL, "drop"},
     {"cs6", "modulusSha256", "key", "modulus_sha256"},
+    {"requestClientApplication", NULL, "request", "client"},
+    {"requestContext", NULL, "request", "request"},
+    {"flexString1", "correlation", "request", "correlation"},
+    {"flexString2", "outerRequest", "request", "outer"},
+    {"sourceServiceName", NULL, "request", "pool"},
     {"msg", NULL, NULL, "detail"},
 };
 

@@ -184,7 +184,7 @@ struct kw_kept_frontier {
 enum kw_status kw_keep_frontier(const struct kw_folder *folder, const struct kw_kept_frontier *kept,
                                 struct kw_error *err);
 
-/* ---- the open trail: trail.c, file.c, checkpoint.c ---- */
+/* ---- the open trail: trail.c, group.c, writer.c, checkpoint.c ---- */
 
 /* The file that records go to. */
 struct kw_trail_file {
@@ -195,8 +195,17 @@ struct kw_trail_file {
     uint64_t reserved; /* up to where there is room on the disk, as far as is known */
 };
 
+/* Those that want to append: group.c. */
+struct kw_waiter;
+struct kw_queue {
+    pthread_mutex_t mutex; /* guards what follows; not held while the disk is waited for */
+    struct kw_waiter *first, *last;
+    bool led; /* a thread appends for those that wait */
+};
+
 struct kw_trail {
-    pthread_mutex_t mutex;
+    struct kw_queue queue;
+    pthread_mutex_t mutex; /* guards what follows */
     struct kw_crypto *crypto;
     struct kw_digest *digest;
     char *dir;
@@ -222,9 +231,16 @@ enum kw_status kw_trail_use_file(struct kw_trail *trail, uint64_t first, uint64_
                                  struct kw_error *err);
 /* Begins a new file for the next record; the folder is on the disk when it returns. */
 enum kw_status kw_trail_new_file(struct kw_trail *trail, struct kw_error *err);
-/* kw_trail_append, with the lock held. */
-enum kw_status kw_trail_append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
-                                      size_t count, uint64_t *ret_seq, struct kw_error *err);
+/* Records of one that appends. */
+struct kw_share {
+    const struct kw_deed *deeds;
+    size_t count;
+    uint64_t first; /* the first one's number, once they were appended */
+};
+/* Appends all of them at once, with the lock held; at most KW_DEEDS_MAX records. *ret_untouched:
+ * after a failure, nothing was given to the disk yet, so that a part of them may be tried. */
+enum kw_status kw_trail_append_locked(struct kw_trail *trail, struct kw_share *shares, size_t count,
+                                      bool *ret_untouched, struct kw_error *err);
 /* The newest checkpoint, if there is one: its signature is checked with the keys of the folder and
  * with `more` (which may be NULL). */
 enum kw_status kw_newest_checkpoint(struct kw_crypto *crypto, const struct kw_folder *folder,

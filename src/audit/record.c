@@ -8,7 +8,7 @@
 
 /* What texts are cut to, as they are shown. Two paths, a sentence and all short texts fit one line,
  * also where each fourth byte is a backslash that is doubled. */
-#define PATH_MAX_SHOWN  4096
+#define PATH_MAX_SHOWN  KW_JSON_SHOWN_MAX
 #define TEXT_MAX_SHOWN  (KW_MESSAGE_SIZE)
 #define SHORT_MAX_SHOWN 128
 
@@ -18,30 +18,21 @@ static const struct kw_json_limits limits = {.bytes = KW_RECORD_MAX, .depth = 4,
 static enum kw_status add_name(struct kw_buffer *out, const char *name, struct kw_error *err)
 {
     bool first = out->len == 0 || out->data[out->len - 1] == '{';
-    return kw_buffer_printf(out, err, "%s\"%s\":", first ? "" : ",", name);
+    const char *before = first ? "\"" : ",\"";
+    enum kw_status status;
+    if ((status = kw_buffer_append(out, before, strlen(before), err)) ||
+        (status = kw_buffer_append(out, name, strlen(name), err)))
+        return status;
+    return kw_buffer_append(out, "\":", 2, err);
 }
 
-/* kw_printable leaves nothing that JSON would escape but the backslashes it writes itself. */
 static enum kw_status add_text(struct kw_buffer *out, const char *name, const char *text,
                                size_t max, struct kw_error *err)
 {
-    char shown[PATH_MAX_SHOWN];
-    enum kw_status status;
     if (!text || !text[0])
         return KW_OK;
-    kw_printable(text, strlen(text), shown, max);
-    if ((status = add_name(out, name, err)) || (status = kw_buffer_append(out, "\"", 1, err)))
-        return status;
-    for (const char *at = shown; *at && !status;) {
-        size_t len = strcspn(at, "\\");
-        status = kw_buffer_append(out, at, len, err);
-        at += len;
-        if (!status && *at == '\\') {
-            status = kw_buffer_append(out, "\\\\", 2, err);
-            at++;
-        }
-    }
-    return status ? status : kw_buffer_append(out, "\"", 1, err);
+    enum kw_status status = add_name(out, name, err);
+    return status ? status : kw_json_put_text(out, text, max, err);
 }
 
 static enum kw_status add_number(struct kw_buffer *out, const char *name, uint64_t number,
@@ -114,6 +105,35 @@ static enum kw_status add_who(struct kw_buffer *out, const struct kw_who *who, s
     return kw_buffer_append(out, "}", 1, err);
 }
 
+/* An object of texts, where any of them is there. */
+static enum kw_status add_object(struct kw_buffer *out, const char *name,
+                                 const struct text_row *rows, size_t count, struct kw_error *err)
+{
+    bool any = false;
+    for (size_t i = 0; i < count; i++)
+        any = any || (rows[i].text && rows[i].text[0]);
+    enum kw_status status;
+    if (!any)
+        return KW_OK;
+    if ((status = add_name(out, name, err)) || (status = kw_buffer_append(out, "{", 1, err)) ||
+        (status = add_texts(out, rows, count, err)))
+        return status;
+    return kw_buffer_append(out, "}", 1, err);
+}
+
+static enum kw_status add_request(struct kw_buffer *out, const struct kw_deed *deed,
+                                  struct kw_error *err)
+{
+    const struct text_row rows[] = {
+        {"client", deed->request.client, SHORT_MAX_SHOWN},
+        {"request", deed->request.request, SHORT_MAX_SHOWN},
+        {"correlation", deed->request.correlation, SHORT_MAX_SHOWN},
+        {"outer", deed->request.outer, SHORT_MAX_SHOWN},
+        {"pool", deed->request.pool, SHORT_MAX_SHOWN},
+    };
+    return add_object(out, "request", rows, KW_COUNT(rows), err);
+}
+
 static enum kw_status add_key(struct kw_buffer *out, const struct kw_deed *deed,
                               struct kw_error *err)
 {
@@ -125,16 +145,7 @@ static enum kw_status add_key(struct kw_buffer *out, const struct kw_deed *deed,
         {"modulus_sha256", deed->key.modulus_sha256, SHORT_MAX_SHOWN},
         {"alg", deed->key.alg, SHORT_MAX_SHOWN},
     };
-    bool any = false;
-    for (size_t i = 0; i < KW_COUNT(rows); i++)
-        any = any || (rows[i].text && rows[i].text[0]);
-    enum kw_status status;
-    if (!any)
-        return KW_OK;
-    if ((status = add_name(out, "key", err)) || (status = kw_buffer_append(out, "{", 1, err)) ||
-        (status = add_texts(out, rows, KW_COUNT(rows), err)))
-        return status;
-    return kw_buffer_append(out, "}", 1, err);
+    return add_object(out, "key", rows, KW_COUNT(rows), err);
 }
 
 static enum kw_status add_what(struct kw_buffer *out, const struct kw_deed *deed,
@@ -171,8 +182,9 @@ enum kw_status kw_record_write(const struct kw_stamp *stamp, const struct kw_dee
     enum kw_status status;
     if (!(status = kw_buffer_append(&line, "{", 1, err)) &&
         !(status = add_head(&line, stamp, deed, err)) &&
-        !(status = add_who(&line, stamp->who, err)) && !(status = add_key(&line, deed, err)) &&
-        !(status = add_what(&line, deed, err)) && !(status = add_outcome(&line, deed, err)) &&
+        !(status = add_who(&line, stamp->who, err)) && !(status = add_request(&line, deed, err)) &&
+        !(status = add_key(&line, deed, err)) && !(status = add_what(&line, deed, err)) &&
+        !(status = add_outcome(&line, deed, err)) &&
         !(status = kw_buffer_append(&line, "}\n", 2, err))) {
         if (line.len - 1 > KW_RECORD_MAX)
             status = kw_fail(err, KW_FAULT, "a record of the audit trail has %zu bytes", line.len);

@@ -13,27 +13,9 @@
 
 #include "audit/forward.h"
 
-#define HOST_MAX   255
 #define CONNECT_MS 5000
 /* A receiver's host that acknowledges nothing for so long is gone. */
 #define SILENCE_MS 30000
-
-/* HOST and PORT of "HOST:PORT" or "[HOST]:PORT"; the configuration has looked at it. */
-static bool split(const char *address, char host[HOST_MAX + 1], const char **ret_port)
-{
-    const char *colon = strrchr(address, ':');
-    size_t len = colon ? (size_t)(colon - address) : 0;
-    if (len > 2 && address[0] == '[' && address[len - 1] == ']') {
-        address++;
-        len -= 2;
-    }
-    if (len == 0 || len > HOST_MAX)
-        return false;
-    memcpy(host, address, len);
-    host[len] = '\0';
-    *ret_port = colon + 1;
-    return true;
-}
 
 static enum kw_status finish_connecting(struct kw_receiver *receiver, int fd, struct kw_error *err)
 {
@@ -74,9 +56,9 @@ static enum kw_status connect_tcp(struct kw_receiver *receiver, struct kw_error 
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    char host[HOST_MAX + 1];
+    char host[KW_HOST_MAX + 1];
     const char *port = NULL;
-    if (!split(receiver->address, host, &port))
+    if (!kw_split_address(receiver->address, host, &port))
         return kw_fail(err, KW_CONFIG, "this is not HOST:PORT");
     int code = getaddrinfo(host, port, &hints, &found);
     if (code != 0)

@@ -124,10 +124,21 @@ static enum kw_status add_record(struct kw_trail *trail, const struct kw_deed *d
     return status;
 }
 
+static enum kw_status add_share(struct kw_trail *trail, struct kw_share *share, uint64_t *seq,
+                                struct kw_buffer *lines, bool *intent, struct kw_error *err)
+{
+    enum kw_status status = KW_OK;
+    share->first = *seq;
+    for (size_t i = 0; i < share->count && !status; i++) {
+        *intent = *intent || share->deeds[i].phase == KW_INTENT;
+        status = add_record(trail, &share->deeds[i], NULL, seq, lines, err);
+    }
+    return status;
+}
+
 /* A line that was never finished is cut off, and that is told. */
-static enum kw_status make_lines(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
-                                 struct kw_buffer *lines, uint64_t *ret_first, bool *ret_intent,
-                                 struct kw_error *err)
+static enum kw_status make_lines(struct kw_trail *trail, struct kw_share *shares, size_t count,
+                                 struct kw_buffer *lines, bool *ret_intent, struct kw_error *err)
 {
     const struct kw_deed repair = {
         .op = KW_TRAIL_REPAIR, .has_bytes = true, .bytes = trail->file.torn};
@@ -135,46 +146,30 @@ static enum kw_status make_lines(struct kw_trail *trail, const struct kw_deed *d
     enum kw_status status = KW_OK;
     if (trail->file.torn > 0)
         status = add_record(trail, &repair, NULL, &seq, lines, err);
-    *ret_first = seq;
     *ret_intent = false;
-    for (size_t i = 0; i < count && !status; i++) {
-        *ret_intent = *ret_intent || deeds[i].phase == KW_INTENT;
-        status = add_record(trail, &deeds[i], NULL, &seq, lines, err);
-    }
+    for (size_t i = 0; i < count && !status; i++)
+        status = add_share(trail, &shares[i], &seq, lines, ret_intent, err);
     return status;
 }
 
-enum kw_status kw_trail_append_locked(struct kw_trail *trail, const struct kw_deed *deeds,
-                                      size_t count, uint64_t *ret_seq, struct kw_error *err)
+enum kw_status kw_trail_append_locked(struct kw_trail *trail, struct kw_share *shares, size_t count,
+                                      bool *ret_untouched, struct kw_error *err)
 {
     struct kw_buffer lines = KW_BUFFER_INIT(LINES_MAX);
-    uint64_t first = 0;
     bool intent = false;
     enum kw_status status = kw_trail_catch_up(trail, err);
     if (!status)
-        status = make_lines(trail, deeds, count, &lines, &first, &intent, err);
+        status = make_lines(trail, shares, count, &lines, &intent, err);
     /* A torn line is mended in its own file first. */
     if (!status && trail->file.end > 0 && trail->file.torn == 0 &&
         trail->file.end + lines.len > trail->rotate_bytes)
         status = kw_trail_new_file(trail, err);
-    if (!status && !(status = reserve(trail, lines.len, intent, err)))
+    if (!status)
+        status = reserve(trail, lines.len, intent, err);
+    *ret_untouched = status != KW_OK;
+    if (!status)
         status = commit(trail, &lines, err);
     kw_buffer_cleanup(&lines);
-    if (!status && ret_seq)
-        *ret_seq = first;
-    return status;
-}
-
-enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
-                               uint64_t *ret_seq, struct kw_error *err)
-{
-    if (count == 0 || count > KW_DEEDS_MAX)
-        return kw_fail(err, KW_FAULT, "%zu records can't be appended at once", count);
-    enum kw_status status = kw_trail_lock(trail, err);
-    if (status)
-        return status;
-    status = kw_trail_append_locked(trail, deeds, count, ret_seq, err);
-    kw_trail_unlock(trail);
     return status;
 }
 
@@ -362,6 +357,11 @@ enum kw_status kw_trail_open(struct kw_crypto *crypto, const struct kw_trail_opt
         free(trail);
         return kw_fail_memory(err);
     }
+    if (pthread_mutex_init(&trail->queue.mutex, NULL) != 0) {
+        (void)pthread_mutex_destroy(&trail->mutex); /* nobody has it */
+        free(trail);
+        return kw_fail_memory(err);
+    }
     trail->dir = strdup(options->dir);
     enum kw_status status = trail->dir ? KW_OK : kw_fail_memory(err);
     if (!status)
@@ -386,7 +386,8 @@ void kw_trail_free(struct kw_trail *trail)
     kw_close(&trail->lock);
     kw_folder_close(&trail->folder);
     kw_digest_free(trail->digest);
-    (void)pthread_mutex_destroy(&trail->mutex); /* nobody has it */
+    (void)pthread_mutex_destroy(&trail->queue.mutex); /* nobody has it, nor the other one */
+    (void)pthread_mutex_destroy(&trail->mutex);
     free(trail->dir);
     free(trail);
 }

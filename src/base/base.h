@@ -126,7 +126,7 @@ enum kw_base64 {
 bool kw_base64_decode(enum kw_base64 alphabet, const char *text, size_t len, uint8_t *out,
                       size_t capacity, size_t *ret_len);
 /* Writes the text and a NUL; base64url is written without padding. `out` has at least
- * KW_BASE64_ENCODED_SIZE(len) bytes. Not for secrets. */
+ * KW_BASE64_ENCODED_SIZE(len) bytes. No table is indexed by the data, so it may be a secret. */
 void kw_base64_encode(enum kw_base64 alphabet, const void *data, size_t len, char *out);
 /* Either letter case; an even number of digits. The same promises as kw_base64_decode. */
 bool kw_hex_decode(const char *text, size_t len, uint8_t *out, size_t capacity, size_t *ret_len);
@@ -172,10 +172,18 @@ enum kw_status kw_state_path(const char *name, const char *what, const char *set
 /* Makes each folder above `path`, as mkdir -p does; `what` is to be there. KW_WRITE. */
 enum kw_status kw_make_folders(const char *path, const char *what, struct kw_error *err);
 
+/* ---- addresses: address.c ---- */
+
+#define KW_HOST_MAX 255
+/* The parts of "HOST:PORT", or of "[HOST]:PORT" for an address of IPv6; *ret_port points into
+ * `address`. False where it is neither. */
+bool kw_split_address(const char *address, char host[KW_HOST_MAX + 1], const char **ret_port);
+
 /* ---- time: clock.c ---- */
 
 /* Monotonic, for durations. */
 uint64_t kw_now_ms(void);
+uint64_t kw_now_us(void);
 /* "2026-10-05T06:00:00Z" and a NUL: 21 bytes. */
 #define KW_TIMESTAMP_SIZE 21
 void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);
@@ -190,7 +198,7 @@ unsigned kw_processors(void);
 
 /* ---- confinement: confine.c, confine_calls.c ---- */
 
-enum kw_access {
+enum kw_may {
     KW_MAY_READ,           /* a file, or a folder and all below it */
     KW_MAY_PUT,            /* a folder: make, write and replace files, but read none */
     KW_MAY_WRITE,          /* a file or device, or a folder: read, and change all below it */
@@ -199,13 +207,14 @@ enum kw_access {
 enum kw_network {
     KW_NETWORK_NONE,
     KW_NETWORK_UNIX, /* services of this machine, by their sockets */
-    KW_NETWORK_TCP,  /* these and TCP and UDP to anywhere, but nobody may connect to the process */
+    KW_NETWORK_TCP,  /* these and TCP and UDP to anywhere */
 };
-/* What a process may still reach. Zeroed, that is nothing. */
+/* What a process may still reach. Zeroed, that is nothing. It can't listen on more sockets; those
+ * that it listens on already go on to be connected to, whatever its network. */
 struct kw_confinement {
     struct kw_allowance {
         char *path;
-        enum kw_access access;
+        enum kw_may access;
     } * items;
     size_t count;
     enum kw_network network;
@@ -214,7 +223,7 @@ struct kw_confinement {
 };
 /* A path that is not there when the process is confined allows nothing. */
 enum kw_status kw_confine_allow(struct kw_confinement *confinement, const char *path,
-                                enum kw_access access, struct kw_error *err);
+                                enum kw_may access, struct kw_error *err);
 void kw_confinement_cleanup(struct kw_confinement *confinement);
 /* Confines the whole process for good, by Landlock as far as the kernel has it and by seccomp; to
  * be called while it has one thread. What is open stays open. *ret_lacking is what the kernel does
@@ -268,6 +277,12 @@ void kw_json_add_bool(struct cJSON *container, const char *name, bool value);
 void kw_json_add_hex(struct cJSON *container, const char *name, const void *data, size_t len);
 void kw_json_add_base64(struct cJSON *container, const char *name, enum kw_base64 alphabet,
                         const void *data, size_t len);
+
+/* For lines that are written by the thousand, without a tree: appends `text` in quotes, as
+ * kw_printable shows it in `max` bytes (at most KW_JSON_SHOWN_MAX). */
+#define KW_JSON_SHOWN_MAX 4096
+enum kw_status kw_json_put_text(struct kw_buffer *out, const char *text, size_t max,
+                                struct kw_error *err);
 
 /* ---- configuration: config.c ---- */
 
@@ -372,7 +387,6 @@ struct kw_config {
     struct {
         char *rsa1_5_keys; /* globs of names of keys that may be used with RSA1_5 */
         char *backup_kek;  /* pkcs11: URI of the key that backups are sealed under */
-        char *byok_kek;    /* pkcs11: URI of the key that .byok files are wrapped for */
         char *notify;      /* a command */
         char *anomalies;   /* rules that are on */
         long refresh_s;    /* after how long keys are read anew from the token */
@@ -392,6 +406,9 @@ enum kw_status kw_config_parse(struct kw_config *config, const char *text, size_
 /* /etc/keyward/keyward.conf, then $XDG_CONFIG_HOME (or ~/.config) keyward/keyward.conf, both
  * optional, then `path` unless it is NULL. */
 enum kw_status kw_config_load(struct kw_config *config, const char *path, struct kw_error *err);
+/* Adds what kw_config_load reads, for a process that reads it again. */
+enum kw_status kw_config_allow(const char *path, struct kw_confinement *confinement,
+                               struct kw_error *err);
 const struct kw_config_token *kw_config_find_token(const struct kw_config *config,
                                                    const char *name);
 const struct kw_config_key *kw_config_find_key(const struct kw_config *config, const char *version);

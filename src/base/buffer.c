@@ -7,6 +7,7 @@
 #include "base/base.h"
 
 #define FIRST_CAPACITY 256
+#define SHORT_TEXT     256
 
 void kw_buffer_cleanup(struct kw_buffer *buffer)
 {
@@ -64,13 +65,19 @@ enum kw_status kw_buffer_printf(struct kw_buffer *buffer, struct kw_error *err, 
                                 ...)
 {
     va_list args;
+    char text[SHORT_TEXT];
+    char *longer = NULL;
     va_start(args, format);
-    char *text = NULL;
-    int len = vasprintf(&text, format, args);
+    int len = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    if (len >= SHORT_TEXT) {
+        va_start(args, format);
+        len = vasprintf(&longer, format, args);
+        va_end(args);
+    }
     if (len < 0)
         return kw_fail_memory(err);
-    enum kw_status status = kw_buffer_append(buffer, text, (size_t)len, err);
-    free(text);
+    enum kw_status status = kw_buffer_append(buffer, longer ? longer : text, (size_t)len, err);
+    free(longer);
     return status;
 }

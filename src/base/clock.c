@@ -8,12 +8,17 @@
 #define FIRST_SECOND ((time_t)-62167219200)
 #define LAST_SECOND  ((time_t)253402300799)
 
-uint64_t kw_now_ms(void)
+uint64_t kw_now_us(void)
 {
     struct timespec now;
     if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
         return 0; /* Linux always has this clock */
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t kw_now_ms(void)
+{
+    return kw_now_us() / 1000;
 }
 
 void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE])

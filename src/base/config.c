@@ -1,113 +1,24 @@
-/* The configuration: what settings there are, and reading them from text. */
+/* The configuration: reading it from text. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
 #include "base/config_value.h"
 
-#define TOKENS_MAX 64
-#define KEYS_MAX   1024
 #define NAME_BYTES 127
 
-#define IN_TOKEN_AT(member) offsetof(struct kw_config_token, member)
-#define EXPECTS_URI                                                                                \
-    "a URI that starts with pkcs11: and holds no PIN (use pin-source), or an address that starts " \
-    "with https://"
-#define EXPECTS_YES_NO "yes or no"
-#define EXPECTS_PATHS  "absolute paths with \":\" between them"
-
-static const struct setting settings[] = {
-    {IN_TOKEN, "uri", AS_URI, IN_TOKEN_AT(uri), EXPECTS_URI, 0, 0},
-    {IN_TOKEN, "module", AS_PATH, IN_TOKEN_AT(module), "an absolute path", 0, 0},
-    {IN_TOKEN, "init-args", AS_TEXT, IN_TOKEN_AT(init_args), "text", 0, 0},
-    {IN_TOKEN, "pin-source", AS_PIN_SOURCE, IN_TOKEN_AT(pin_source),
-     "file:PATH, an absolute path, fd:N, env:NAME, credential:NAME or prompt", 0, 0},
-    {IN_TOKEN, "sessions", AS_NUMBER, IN_TOKEN_AT(sessions), "a number from 1 to 1024", 1, 1024},
-    {IN_TOKEN, "timeout", AS_NUMBER, IN_TOKEN_AT(timeout_s), "a number of seconds from 1 to 3600",
-     1, 3600},
-    {IN_TOKEN, "token-source", AS_TEXT, IN_TOKEN_AT(token_source), "text", 0, 0},
-    {IN_TOKEN, "resource", AS_TEXT, IN_TOKEN_AT(resource), "text", 0, 0},
-    {IN_TOKEN, "ca", AS_PATH, IN_TOKEN_AT(ca), "an absolute path", 0, 0},
-    {IN_TOKEN, "certificate", AS_PATH, IN_TOKEN_AT(certificate), "an absolute path", 0, 0},
-    {IN_TOKEN, "key", AS_PATH, IN_TOKEN_AT(key), "an absolute path", 0, 0},
-    {IN_TOKEN, "failover", AS_TEXT, IN_TOKEN_AT(failover), "the name of another [token]", 0, 0},
-    {IN_TOKEN, "failover-probe", AS_NUMBER, IN_TOKEN_AT(failover_probe_s),
-     "a number of seconds from 1 to 3600", 1, 3600},
-    {IN_KEY, "uri", AS_URI, offsetof(struct kw_config_key, uri), EXPECTS_URI, 0, 0},
-    {IN_KEYS, "retention-days", AS_NUMBER, offsetof(struct kw_config, life.retention_days),
-     "a number from 1 to 3650", 1, 3650},
-    {IN_KEYS, "purge-protection", AS_YES_NO, offsetof(struct kw_config, life.purge_protection),
-     EXPECTS_YES_NO, 0, 0},
-    {IN_KEYS, "records-key", AS_TEXT, offsetof(struct kw_config, life.records_key), "text", 0, 0},
-    {IN_KEYS, "catalogue", AS_PATH, offsetof(struct kw_config, life.catalogue), "an absolute path",
-     0, 0},
-    {IN_RUN, "token", AS_TEXT, offsetof(struct kw_config, run.token), "text", 0, 0},
-    {IN_RUN, "unwrap-alg", AS_CHOICE, offsetof(struct kw_config, run.unwrap_alg),
-     "auto, RSA-OAEP, RSA-OAEP-256, RSA1_5", 0, 0},
-    {IN_RUN, "decompress", AS_CHOICE, offsetof(struct kw_config, run.decompress), "auto, none", 0,
-     0},
-    {IN_RUN, "digest", AS_CHOICE, offsetof(struct kw_config, run.digest), "sha256, none", 0, 0},
-    {IN_RUN, "jobs", AS_NUMBER, offsetof(struct kw_config, run.jobs), "a number from 1 to 256", 1,
-     256},
-    {IN_RUN, "max-ratio", AS_NUMBER, offsetof(struct kw_config, run.max_ratio),
-     "a number from 1 to 1000000", 1, 1000000},
-    {IN_RUN, "max-plaintext-mib", AS_NUMBER, offsetof(struct kw_config, run.max_plaintext_mib),
-     "a number from 1 to 1000000000", 1, 1000000000},
-    {IN_RUN, "allow-rsa1_5", AS_YES_NO, offsetof(struct kw_config, run.allow_rsa1_5),
-     EXPECTS_YES_NO, 0, 0},
-    {IN_AUDIT, "enabled", AS_YES_NO, offsetof(struct kw_config, audit.enabled), EXPECTS_YES_NO, 0,
-     0},
-    {IN_AUDIT, "dir", AS_PATH, offsetof(struct kw_config, audit.dir), "an absolute path", 0, 0},
-    {IN_AUDIT, "rotate-mib", AS_NUMBER, offsetof(struct kw_config, audit.rotate_mib),
-     "a number from 1 to 1024", 1, 1024},
-    {IN_AUDIT, "checkpoint-interval", AS_NUMBER,
-     offsetof(struct kw_config, audit.checkpoint_interval_s), "a number of seconds from 1 to 86400",
-     1, 86400},
-    {IN_AUDIT, "journald", AS_PATH, offsetof(struct kw_config, audit.journald), "an absolute path",
-     0, 0},
-    {IN_AUDIT, "syslog", AS_HOST_PORT, offsetof(struct kw_config, audit.syslog),
-     "HOST:PORT, with an IPv6 address in brackets", 0, 0},
-    {IN_AUDIT, "forward-timeout", AS_NUMBER, offsetof(struct kw_config, audit.forward_timeout_ms),
-     "a number of milliseconds from 1 to 60000", 1, 60000},
-    {IN_CRYPTO, "fips", AS_YES_NO, offsetof(struct kw_config, crypto.fips), EXPECTS_YES_NO, 0, 0},
-    {IN_SANDBOX, "enabled", AS_YES_NO, offsetof(struct kw_config, sandbox.enabled), EXPECTS_YES_NO,
-     0, 0},
-    {IN_SANDBOX, "required", AS_YES_NO, offsetof(struct kw_config, sandbox.required),
-     EXPECTS_YES_NO, 0, 0},
-    {IN_SANDBOX, "read", AS_PATHS, offsetof(struct kw_config, sandbox.read), EXPECTS_PATHS, 0, 0},
-    {IN_SANDBOX, "write", AS_PATHS, offsetof(struct kw_config, sandbox.write), EXPECTS_PATHS, 0, 0},
-    {IN_SANDBOX, "network", AS_CHOICE, offsetof(struct kw_config, sandbox.network),
-     "none, unix, tcp", 0, 0},
-};
-
-struct section_name {
-    enum section section;
-    const char *name;
-    bool has_entries; /* [token NAME], [key VERSION] */
-};
-
-static const struct section_name sections[] = {
-    {IN_TOKEN, "token", true},      {IN_KEY, "key", true},      {IN_KEYS, "keys", false},
-    {IN_RUN, "run", false},         {IN_AUDIT, "audit", false}, {IN_CRYPTO, "crypto", false},
-    {IN_SANDBOX, "sandbox", false},
-};
-
-/* One text on its way in. `seen` has a bit for each setting that the text gave already. */
+/* One text on its way in. */
 struct reading {
     struct kw_config *config;
     const char *what;
     size_t line;
-    enum section section;
-    void *target; /* what the current section's offsets start from */
-    uint64_t *seen;
-    uint64_t seen_tokens[TOKENS_MAX];
-    uint64_t seen_keys[KEYS_MAX];
-    uint64_t seen_others;
+    const struct section *section;
+    void *target;                      /* what the current section's offsets start from */
+    size_t place;                      /* of that in `seen` */
+    uint32_t seen[PLACES];             /* has a bit for each setting that the text gave already */
     size_t failover_lines[TOKENS_MAX]; /* where a token got its failover; 0: not in this text */
     struct kw_error *err;
 };
-
-_Static_assert(KW_COUNT(settings) <= 64, "seen has 64 bits");
 
 static enum kw_status fail_at(const struct reading *in, const char *fault)
 {
@@ -161,79 +72,81 @@ static enum kw_status store_value(const struct reading *in, const struct setting
 
 /* ---- sections ---- */
 
-static enum kw_status enter_token(struct reading *in, struct kw_slice name)
+static char *name_of(const void *entry)
 {
-    struct kw_config *config = in->config;
-    size_t index = 0;
-    while (index < config->token_count && !kw_slice_is(name, config->tokens[index].name))
-        index++;
-    if (index == TOKENS_MAX)
-        return fail_at(in, "there are more than 64 tokens; take some out");
-    if (index == config->token_count) {
-        struct kw_config_token *tokens = reallocarray(config->tokens, index + 1, sizeof(*tokens));
-        char *copy = strndup(name.data, name.len);
-        if (tokens)
-            config->tokens = tokens;
-        if (!tokens || !copy) {
-            free(copy);
-            return kw_fail_memory(in->err);
-        }
-        tokens[index] = (struct kw_config_token){.name = copy};
-        config->token_count++;
-    }
-    in->target = &config->tokens[index];
-    in->seen = &in->seen_tokens[index];
+    char *name = NULL;
+    memcpy(&name, entry, sizeof(name));
+    return name;
+}
+
+/* One more entry of the section, which has `count` of them. */
+static enum kw_status add_entry(struct reading *in, size_t count, struct kw_slice name)
+{
+    const struct section *section = in->section;
+    if (count == section->max)
+        return kw_fail(in->err, KW_CONFIG, "%s:%zu: there are more than %zu %ss; take some out",
+                       in->what, in->line, section->max, section->name);
+    void *old = kw_section_entries(in->config, section);
+    char *entries = reallocarray(old, count + 1, section->entry_size);
+    if (!entries)
+        return kw_fail_memory(in->err);
+    memcpy((char *)in->config + section->entries_at, &entries, sizeof(entries));
+    char *copy = strndup(name.data, name.len);
+    if (!copy)
+        return kw_fail_memory(in->err);
+    char *entry = entries + count * section->entry_size;
+    memset(entry, 0, section->entry_size);
+    memcpy(entry, &copy, sizeof(copy));
+    count++;
+    memcpy((char *)in->config + section->count_at, &count, sizeof(count));
     return KW_OK;
 }
 
-static enum kw_status enter_key(struct reading *in, struct kw_slice version)
+static enum kw_status enter_entry(struct reading *in, struct kw_slice name)
 {
-    struct kw_config *config = in->config;
+    const struct section *section = in->section;
+    size_t count = kw_section_count(in->config, section);
+    const char *entries = kw_section_entries(in->config, section);
     size_t index = 0;
-    while (index < config->key_count && !kw_slice_is(version, config->keys[index].version))
+    while (index < count && !kw_slice_is(name, name_of(entries + index * section->entry_size)))
         index++;
-    if (index == KEYS_MAX)
-        return fail_at(in, "there are more than 1024 keys; take some out");
-    if (index == config->key_count) {
-        struct kw_config_key *keys = reallocarray(config->keys, index + 1, sizeof(*keys));
-        char *copy = strndup(version.data, version.len);
-        if (keys)
-            config->keys = keys;
-        if (!keys || !copy) {
-            free(copy);
-            return kw_fail_memory(in->err);
-        }
-        keys[index] = (struct kw_config_key){.version = copy};
-        config->key_count++;
-    }
-    in->target = &config->keys[index];
-    in->seen = &in->seen_keys[index];
+    enum kw_status status = index == count ? add_entry(in, count, name) : KW_OK;
+    if (status != KW_OK)
+        return status;
+    in->target = (char *)kw_section_entries(in->config, section) + index * section->entry_size;
+    in->place = section->place + index;
     return KW_OK;
+}
+
+static const struct section *find_section(struct kw_slice name)
+{
+    for (size_t i = 0; i < KW_COUNT(kw_sections); i++) {
+        if (kw_slice_is(name, kw_sections[i].name))
+            return &kw_sections[i];
+    }
+    return NULL;
 }
 
 static enum kw_status enter_section(struct reading *in, const struct kw_ini_line *line)
 {
-    const struct section_name *found = NULL;
-    for (size_t i = 0; i < KW_COUNT(sections); i++) {
-        if (kw_slice_is(line->name, sections[i].name))
-            found = &sections[i];
-    }
+    const struct section *found = find_section(line->name);
     if (!found)
-        return fail_at(in, "the section is unknown; there are [token NAME], [key VERSION], [keys], "
-                           "[run], [audit], [crypto] and [sandbox]");
-    if (!found->has_entries && line->value.len > 0)
-        return fail_at(in,
-                       "[keys], [run], [audit], [crypto] and [sandbox] have no name after them");
-    if (found->has_entries && line->value.len == 0)
-        return fail_at(in, "a name is missing; write [token NAME] or [key VERSION]");
+        return fail_at(in, "the section is unknown; see keyward.conf(5) for those there are");
+    if (!found->entry && line->value.len > 0)
+        return kw_fail(in->err, KW_CONFIG, "%s:%zu: [%s] has no name after it", in->what, in->line,
+                       found->name);
+    if (found->entry && line->value.len == 0)
+        return kw_fail(in->err, KW_CONFIG, "%s:%zu: a name is missing; write [%s %s]", in->what,
+                       in->line, found->name, found->entry);
     if (line->value.len > NAME_BYTES)
         return fail_at(in, "the section's name is longer than 127 bytes; make it shorter");
-    in->section = found->section;
+    if (found->names && !kw_slice_is_one_of(line->value, found->names))
+        return kw_fail(in->err, KW_CONFIG, "%s:%zu: the %s must be one of %s", in->what, in->line,
+                       found->name, found->names);
+    in->section = found;
     in->target = in->config;
-    in->seen = &in->seen_others;
-    if (found->section == IN_TOKEN)
-        return enter_token(in, line->value);
-    return found->section == IN_KEY ? enter_key(in, line->value) : KW_OK;
+    in->place = found->place;
+    return found->entry ? enter_entry(in, line->value) : KW_OK;
 }
 
 /* ---- settings ---- */
@@ -250,19 +163,20 @@ static enum kw_status fail_unknown(const struct reading *in, struct kw_slice nam
 
 static enum kw_status take_setting(struct reading *in, const struct kw_ini_line *line)
 {
-    if (in->section == IN_NONE)
+    if (!in->section)
         return fail_at(in, "a setting needs a section above it, such as [run]");
-    for (size_t i = 0; i < KW_COUNT(settings); i++) {
-        if (settings[i].section != in->section || !kw_slice_is(line->name, settings[i].name))
+    for (size_t i = 0; i < in->section->setting_count; i++) {
+        const struct setting *setting = &in->section->settings[i];
+        if (!kw_slice_is(line->name, setting->name))
             continue;
-        if ((*in->seen >> i & 1) != 0)
+        if ((in->seen[in->place] >> i & 1) != 0)
             return kw_fail(in->err, KW_CONFIG,
                            "%s:%zu: %s is set a second time in this section; keep one of them",
-                           in->what, in->line, settings[i].name);
-        *in->seen |= UINT64_C(1) << i;
-        if (settings[i].section == IN_TOKEN && settings[i].offset == IN_TOKEN_AT(failover))
-            in->failover_lines[in->seen - in->seen_tokens] = in->line;
-        return store_value(in, &settings[i], line->value);
+                           in->what, in->line, setting->name);
+        in->seen[in->place] |= UINT32_C(1) << i;
+        if (strcmp(setting->name, "failover") == 0)
+            in->failover_lines[in->place - FIRST_TOKEN] = in->line;
+        return store_value(in, setting, line->value);
     }
     return fail_unknown(in, line->name);
 }
@@ -366,41 +280,39 @@ const struct kw_config_key *kw_config_find_key(const struct kw_config *config, c
     return NULL;
 }
 
+static bool is_text(const struct setting *setting)
+{
+    return setting->type != AS_NUMBER && setting->type != AS_YES_NO;
+}
+
+static void free_texts(const struct section *section, void *target)
+{
+    for (size_t i = 0; i < section->setting_count; i++) {
+        if (is_text(&section->settings[i]))
+            wipe_free(*(char **)(void *)((char *)target + section->settings[i].offset));
+    }
+}
+
+static void free_entries(const struct kw_config *config, const struct section *section)
+{
+    char *entries = kw_section_entries(config, section);
+    for (size_t i = 0; i < kw_section_count(config, section); i++) {
+        char *entry = entries + i * section->entry_size;
+        free(name_of(entry));
+        free_texts(section, entry);
+    }
+    free(entries);
+}
+
 void kw_config_cleanup(struct kw_config *config)
 {
     if (!config)
         return;
-    for (size_t i = 0; i < config->token_count; i++) {
-        struct kw_config_token *token = &config->tokens[i];
-        free(token->name);
-        wipe_free(token->uri);
-        free(token->module);
-        free(token->init_args);
-        free(token->pin_source);
-        free(token->failover);
-        free(token->token_source);
-        free(token->resource);
-        free(token->ca);
-        free(token->certificate);
-        free(token->key);
+    for (size_t i = 0; i < KW_COUNT(kw_sections); i++) {
+        if (kw_sections[i].entry)
+            free_entries(config, &kw_sections[i]);
+        else
+            free_texts(&kw_sections[i], config);
     }
-    for (size_t i = 0; i < config->key_count; i++) {
-        free(config->keys[i].version);
-        wipe_free(config->keys[i].uri);
-    }
-    free(config->tokens);
-    free(config->keys);
-    free(config->life.records_key);
-    free(config->life.catalogue);
-    wipe_free(config->run.token);
-    free(config->run.unwrap_alg);
-    free(config->run.decompress);
-    free(config->run.digest);
-    free(config->audit.dir);
-    free(config->sandbox.read);
-    free(config->sandbox.write);
-    free(config->sandbox.network);
-    free(config->audit.journald);
-    free(config->audit.syslog);
     *config = (struct kw_config){.tokens = NULL};
 }

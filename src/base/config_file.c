@@ -1,6 +1,7 @@
 /* Where configuration files are, and which of them are trusted. */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +45,9 @@ enum kw_status kw_config_read(struct kw_config *config, const char *path, bool o
     return status;
 }
 
-/* The XDG Base Directory Specification: a path that is not absolute is not taken. */
-static enum kw_status read_user_file(struct kw_config *config, struct kw_error *err)
+/* The XDG Base Directory Specification: a path that is not absolute is not taken; *ret_path is NULL
+ * where there is none. */
+static enum kw_status user_file(char **ret_path, struct kw_error *err)
 {
     const char *base = secure_getenv("XDG_CONFIG_HOME");
     const char *between = "";
@@ -53,12 +55,20 @@ static enum kw_status read_user_file(struct kw_config *config, struct kw_error *
         base = secure_getenv("HOME");
         between = "/.config";
     }
+    *ret_path = NULL;
     if (!base || base[0] != '/')
         return KW_OK;
-    char *path = NULL;
-    if (asprintf(&path, "%s%s/keyward/keyward.conf", base, between) < 0)
+    if (asprintf(ret_path, "%s%s/keyward/keyward.conf", base, between) < 0)
         return kw_fail_memory(err);
-    enum kw_status status = kw_config_read(config, path, true, err);
+    return KW_OK;
+}
+
+static enum kw_status read_user_file(struct kw_config *config, struct kw_error *err)
+{
+    char *path = NULL;
+    enum kw_status status = user_file(&path, err);
+    if (!status && path)
+        status = kw_config_read(config, path, true, err);
     free(path);
     return status;
 }
@@ -70,5 +80,29 @@ enum kw_status kw_config_load(struct kw_config *config, const char *path, struct
         status = read_user_file(config, err);
     if (status == KW_OK && path)
         status = kw_config_read(config, path, false, err);
+    return status;
+}
+
+/* The folder, so that a file that is put in the place of another one can be read too. */
+static enum kw_status allow_folder_of(char *path, struct kw_confinement *confinement,
+                                      struct kw_error *err)
+{
+    return kw_confine_allow(confinement, dirname(path), KW_MAY_READ, err);
+}
+
+enum kw_status kw_config_allow(const char *path, struct kw_confinement *confinement,
+                               struct kw_error *err)
+{
+    char system[] = SYSTEM_FILE;
+    char *user = NULL, *own = path ? strdup(path) : NULL;
+    enum kw_status status = path && !own ? kw_fail_memory(err) : user_file(&user, err);
+    if (!status)
+        status = allow_folder_of(system, confinement, err);
+    if (!status && user)
+        status = allow_folder_of(user, confinement, err);
+    if (!status && own)
+        status = allow_folder_of(own, confinement, err);
+    free(own);
+    free(user);
     return status;
 }

@@ -58,7 +58,7 @@ static const uint64_t rights[] = {
 };
 
 enum kw_status kw_confine_allow(struct kw_confinement *confinement, const char *path,
-                                enum kw_access access, struct kw_error *err)
+                                enum kw_may access, struct kw_error *err)
 {
     size_t count = confinement->count;
     if (count == ALLOWANCES_MAX)

@@ -1,5 +1,6 @@
-/* Base64 and hex. Decoding maps characters by arithmetic: no table and no branch depends on them,
- * so that neither the cache nor the time taken tells anything about a secret but its length. */
+/* Base64 and hex. Characters of base64, and of hex on the way in, are mapped by arithmetic: no
+ * table and no branch depends on them, so that neither the cache nor the time taken tells anything
+ * about a secret but its length. */
 #include <string.h>
 
 #include "base/base.h"
@@ -80,20 +81,30 @@ bool kw_base64_decode(enum kw_base64 alphabet, const char *text, size_t len, uin
     return true;
 }
 
+/* The other way round. */
+static char character(uint32_t value, uint32_t char62, uint32_t char63)
+{
+    uint32_t c = 0;
+    c |= in_range(value, 0, 25) & (value + 'A');
+    c |= in_range(value, 26, 51) & (value - 26 + 'a');
+    c |= in_range(value, 52, 61) & (value - 52 + '0');
+    c |= in_range(value, 62, 62) & char62;
+    c |= in_range(value, 63, 63) & char63;
+    return (char)c;
+}
+
 void kw_base64_encode(enum kw_base64 alphabet, const void *data, size_t len, char *out)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    const char *last_two = alphabet == KW_BASE64 ? "+/" : "-_";
+    uint32_t char62 = alphabet == KW_BASE64 ? '+' : '-';
+    uint32_t char63 = alphabet == KW_BASE64 ? '/' : '_';
     const uint8_t *bytes = data;
     for (size_t at = 0; at < len; at += 3) {
         size_t count = len - at < 3 ? len - at : 3;
         uint32_t bits = 0;
         for (size_t i = 0; i < 3; i++)
             bits = bits << 8 | (i < count ? bytes[at + i] : 0U);
-        for (size_t i = 0; i <= count; i++) {
-            uint32_t value = bits >> (18 - 6 * i) & 63;
-            *out++ = value < 62 ? digits[value] : last_two[value - 62];
-        }
+        for (size_t i = 0; i <= count; i++)
+            *out++ = character(bits >> (18 - 6 * i) & 63, char62, char63);
         for (size_t i = count; i < 3 && alphabet == KW_BASE64; i++)
             *out++ = '=';
     }

@@ -78,3 +78,22 @@ void kw_json_add_base64(cJSON *container, const char *name, enum kw_base64 alpha
         kw_base64_encode(alphabet, data, len, text);
     add_owned(container, name, text);
 }
+
+/* kw_printable leaves nothing that JSON would escape but the backslashes it writes itself. */
+enum kw_status kw_json_put_text(struct kw_buffer *out, const char *text, size_t max,
+                                struct kw_error *err)
+{
+    char shown[KW_JSON_SHOWN_MAX];
+    kw_printable(text, strlen(text), shown, max);
+    enum kw_status status = kw_buffer_append(out, "\"", 1, err);
+    for (const char *at = shown; *at && !status;) {
+        size_t len = strcspn(at, "\\");
+        status = kw_buffer_append(out, at, len, err);
+        at += len;
+        if (!status && *at == '\\') {
+            status = kw_buffer_append(out, "\\\\", 2, err);
+            at++;
+        }
+    }
+    return status ? status : kw_buffer_append(out, "\"", 1, err);
+}

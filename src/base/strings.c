@@ -78,6 +78,16 @@ static bool is_printable(uint32_t code)
     return true;
 }
 
+/* How many bytes at the start are printable ASCII, as nearly all of them are. */
+static size_t plain_run(const uint8_t *text, size_t len)
+{
+    size_t run = 0;
+    while (run < len && text[run] >= ' ' && text[run] < 0x7F && text[run] != '"' &&
+           text[run] != '\\')
+        run++;
+    return run;
+}
+
 /* Writes one character as it is, or its bytes as \xNN, to `out`, which has room for 16 bytes and a
  * NUL. Returns how many bytes of `text` that was. */
 static size_t one_printable(const uint8_t *text, size_t len, char *out)
@@ -101,9 +111,10 @@ const char *kw_printable(const void *text, size_t len, char *out, size_t out_siz
     if (out_size == 0)
         return "";
     const uint8_t *bytes = text;
-    size_t at = 0;
-    size_t cut = 0; /* the last place where "..." would still fit */
-    for (size_t i = 0; i < len;) {
+    size_t at = plain_run(bytes, len < out_size ? len : out_size - 1);
+    size_t cut = at + 4 <= out_size ? at : out_size < 4 ? 0 : out_size - 4; /* "..." fits there */
+    memcpy(out, bytes, at);
+    for (size_t i = at; i < len;) {
         char piece[17];
         i += one_printable(bytes + i, len - i, piece);
         size_t piece_len = strlen(piece);

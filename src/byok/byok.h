@@ -79,6 +79,10 @@ void kw_backup_cleanup(struct kw_backup *backup);
  * known are passed over, twice the same is not. */
 enum kw_status kw_backup_parse(const char *text, size_t len, const char *what,
                                struct kw_backup *ret_backup, struct kw_error *err);
+/* Fills in all but the ciphertext, for a key and the KEK that it is wrapped under: describe.c. */
+enum kw_status kw_backup_describe(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                  const struct kw_kek *kek, struct kw_backup *backup,
+                                  struct kw_error *err);
 /* The text, appended to *ret_text. KW_KEY_UNUSABLE where the key has no name in UTF-8, or no id: it
  * could not be restored as what it was. */
 enum kw_status kw_backup_write(const struct kw_backup *backup, struct kw_buffer *ret_text,

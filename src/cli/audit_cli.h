@@ -24,7 +24,7 @@ enum kw_status read_named_file(const char *path, size_t max, struct kw_buffer *r
 enum kw_status parse_count(const char *text, const char *what, uint64_t *ret_number,
                            struct kw_error *err);
 
-/* Which records --run, --key, --who, --from and --to ask for: audit_filter.c. */
+/* Which records --run, --key, --who, --client, --from and --to ask for: audit_filter.c. */
 enum kw_status check_filter(const struct arguments *arguments, struct kw_error *err);
 bool passes_filter(const struct arguments *arguments, const struct cJSON *record);
 

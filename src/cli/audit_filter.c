@@ -65,6 +65,11 @@ static bool is_person(const cJSON *record, const char *wanted)
     return strcmp(text, wanted) == 0;
 }
 
+static bool is_for_client(const cJSON *record, const char *wanted)
+{
+    return text_is(cJSON_GetObjectItemCaseSensitive(record, "request"), "client", wanted);
+}
+
 /* Times are texts of one shape, in UTC: their order is that of the texts. */
 static bool is_between(const cJSON *record, const char *from, const char *to)
 {
@@ -78,6 +83,7 @@ bool passes_filter(const struct arguments *arguments, const cJSON *record)
     return (!arguments->run_id || text_is(record, "run", arguments->run_id)) &&
            (!arguments->key || is_key(record, arguments->key)) &&
            (!arguments->who || is_person(record, arguments->who)) &&
+           (!arguments->client || is_for_client(record, arguments->client)) &&
            ((!arguments->from && !arguments->to) ||
             is_between(record, arguments->from, arguments->to));
 }

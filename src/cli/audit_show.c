@@ -73,11 +73,13 @@ static void print_record(const cJSON *record)
 {
     const cJSON *seq = cJSON_GetObjectItemCaseSensitive(record, "seq");
     const cJSON *who = cJSON_GetObjectItemCaseSensitive(record, "who");
+    const cJSON *request = cJSON_GetObjectItemCaseSensitive(record, "request");
     const cJSON *key = cJSON_GetObjectItemCaseSensitive(record, "key");
     printf("%8.0f", cJSON_IsNumber(seq) ? seq->valuedouble : -1.0);
     put_word("  ", text_of(record, "time"), "");
     put_word("  ", text_of(who, "login"), "");
     put_word("@", text_of(who, "host"), "");
+    put_word("  for ", text_of(request, "client"), "");
     put_word("  ", text_of(record, "op"), "");
     put_word(" ", text_of(record, "phase"), "");
     put_word(" ", text_of(record, "status"), "");

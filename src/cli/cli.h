@@ -47,6 +47,7 @@ struct arguments {
     const char *since;
     const char *run_id;
     const char *who;
+    const char *client;
     const char *from;
     const char *format;
     const char *public_keys[MAX_GLOBS];
@@ -178,6 +179,7 @@ int run_inspect(const struct arguments *arguments, char **argv);
 int run_cat(const struct arguments *arguments, char **argv);
 int run_seal(const struct arguments *arguments, char **argv);
 int run_watch(const struct arguments *arguments, char **argv);
+int run_serve(const struct arguments *arguments, char **argv);
 int run_key_list(const struct arguments *arguments, char **argv);
 int run_key_show(const struct arguments *arguments, char **argv);
 int run_key_create(const struct arguments *arguments, char **argv);
@@ -345,6 +347,18 @@ void progress_draw(struct progress_bar *bar, const struct kw_progress *progress)
 /* Takes the bar off the screen, for a message or for good. */
 void progress_clear(struct progress_bar *bar);
 
+/* ---- the process that starts commands: launch.c ---- */
+
+/* A zeroed struct with `requests` -1 is none. */
+struct launched {
+    int requests; /* its socket, as kw_launcher_serve has it; -1 */
+    pid_t pid;
+};
+/* Before there is a second thread, a secret or a confinement. */
+enum kw_status launch(struct launched *launched, const char *command, char **argv,
+                      struct kw_error *err);
+void end_launched(struct launched *launched);
+
 /* ---- the service manager: notify.c ---- */
 
 /* Nothing happens where no manager wants to know. */
@@ -365,6 +379,9 @@ void manager_end(struct manager *manager);
  * are ignored. */
 void catch_signals(void);
 bool stop_requested(void);
+/* From here on SIGHUP asks to read the configuration anew instead; that is told once. */
+void catch_reload(void);
+bool reload_requested(void);
 /* From here on, such a signal ends the program with exit code 130: for work that leaves nothing
  * behind, and may wait for ever for a reader. */
 void end_at_signal(void);

@@ -57,6 +57,8 @@ static const struct option_row decrypt_options[] = {
     ROW_QUIET,
 };
 
+static const struct option_row serve_options[] = {ROW_TOKEN, ROW_QUIET};
+
 static const struct option_row watch_options[] = {
     {"out", 'o', OPTION_TEXT, "DIR", FIELD(out), 0,
      "the plaintext of the drop NAME becomes DIR/NAME (required)"},
@@ -288,6 +290,8 @@ static const struct option_row audit_show_options[] = {
     {"key", 'k', OPTION_TEXT, "TEXT", FIELD(key), 0,
      "of this key only: its label, id, modulus' SHA-256, token or serial number"},
     {"who", 'w', OPTION_TEXT, "NAME", FIELD(who), 0, "by this user only: a name or a number"},
+    {"client", 'C', OPTION_TEXT, "NAME", FIELD(client), 0,
+     "asked of the service by this client only"},
     {"from", 'F', OPTION_TEXT, "TIME", FIELD(from), 0, "not before this time, in UTC"},
     {"to", 'T', OPTION_TEXT, "TIME", FIELD(to), 0, "not after it"},
     {"json", 'J', OPTION_SET, NULL, FIELD(json), 1, "print the records as they are, one a line"},
@@ -310,6 +314,8 @@ const struct subcommand all_commands[] = {
      run_seal},
     {"watch", "INBOX", 1, "Decrypt each drop that appears in a folder.", OPTIONS(watch_options),
      run_watch},
+    {"serve", "", 0, "Serve Azure's key APIs in front of the token.", OPTIONS(serve_options),
+     run_serve},
     {"key list", "", 0, "List the RSA private keys of the token.", OPTIONS(key_list_options),
      run_key_list},
     {"key show", "NAME", 1, "Show all versions of a key, with PEM and JWK of the public half.",

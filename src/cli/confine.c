@@ -11,7 +11,7 @@
 
 struct place {
     const char *path; /* "$NAME": what the environment has, paths with ":" between them */
-    enum kw_access access;
+    enum kw_may access;
 };
 
 /* Libraries that are loaded later, and what they read of the system. */
@@ -65,7 +65,7 @@ static const struct place on_the_network[] = {
 };
 
 static enum kw_status allow_each(struct kw_confinement *confinement, const char *paths,
-                                 enum kw_access access, struct kw_error *err)
+                                 enum kw_may access, struct kw_error *err)
 {
     char *copy = paths ? strdup(paths) : NULL, *rest = copy;
     enum kw_status status = paths && !copy ? kw_fail_memory(err) : KW_OK;
@@ -145,7 +145,7 @@ bool only_reads(const struct arguments *arguments)
 }
 
 static enum kw_status allow_folder_of(struct kw_confinement *confinement, const char *path,
-                                      enum kw_access access, struct kw_error *err)
+                                      enum kw_may access, struct kw_error *err)
 {
     char *copy = strdup(path);
     enum kw_status status =

@@ -50,35 +50,6 @@ static enum kw_status find_kek(const struct work *work, struct kw_kek *ret_kek,
 
 /* ---- backup ---- */
 
-static enum kw_status describe(const struct work *work, const struct kw_token_key *key,
-                               const struct kw_kek *kek, struct kw_backup *backup,
-                               struct kw_error *err)
-{
-    struct kw_crypto *crypto = kw_keyring_crypto(work->keyring);
-    const struct kw_token_info *token = NULL;
-    enum kw_status status = kw_keyring_token(work->keyring, &token, err);
-    if (!status)
-        status = kw_rsa_fingerprint(crypto, &key->public, backup->key.fingerprint, err);
-    if (!status && !kek->aes)
-        status = kw_rsa_fingerprint(crypto, &kek->key.public, backup->kek.fingerprint, err);
-    if (status)
-        return status;
-    kw_timestamp(time(NULL), backup->created);
-    memcpy(backup->key.name, key->label, sizeof(backup->key.name));
-    memcpy(backup->key.id, key->id, key->id_len);
-    backup->key.id_len = key->id_len;
-    backup->key.bits = (unsigned)kw_rsa_bits(&key->public);
-    memcpy(backup->key.not_before, key->not_before, sizeof(backup->key.not_before));
-    memcpy(backup->key.expires, key->expires, sizeof(backup->key.expires));
-    backup->key.extractable = key->extractable;
-    backup->token = *token;
-    backup->kek.aes = kek->aes;
-    memcpy(backup->kek.label, kek->key.label, sizeof(backup->kek.label));
-    memcpy(backup->kek.id, kek->key.id, kek->key.id_len);
-    backup->kek.id_len = kek->key.id_len;
-    return KW_OK;
-}
-
 static enum kw_status seal(struct work *work, struct kw_backup *backup,
                            struct kw_sealed_key *sealed, struct kw_error *err)
 {
@@ -87,7 +58,7 @@ static enum kw_status seal(struct work *work, struct kw_backup *backup,
     if ((status =
              kw_keyring_find(work->keyring, "", work->arguments->operands[0], &work->key, err)) ||
         (status = find_kek(work, &kek, err)) ||
-        (status = describe(work, work->key, &kek, backup, err)))
+        (status = kw_backup_describe(work->keyring, work->key, &kek, backup, err)))
         return status;
     return kw_keyring_backup(work->keyring, work->key, &kek, sealed, err);
 }
@@ -178,7 +149,7 @@ static enum kw_status restore_from(const struct work *work, const struct kw_back
     enum kw_status status = find_kek_of(work, backup, &kek, err);
     return status ? status
                   : kw_keyring_restore(work->keyring, &kek, backup->ciphertext.data,
-                                       backup->ciphertext.len, backup->key.fingerprint, &plan,
+                                       backup->ciphertext.len, backup->key.fingerprint, &plan, NULL,
                                        ret_key, err);
 }
 

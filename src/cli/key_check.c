@@ -54,7 +54,7 @@ static enum kw_status find_newest(struct kw_keyring *keyring, const char *name,
 
 struct checking {
     const struct arguments *arguments;
-    enum kw_service service;
+    enum kw_cloud_service service;
     struct kw_keyring *keyring;
     struct kw_keyring *second; /* of --with-token, or NULL */
     struct kw_rule_subject subject;
@@ -65,7 +65,7 @@ struct checking {
 static enum kw_status check_arguments(struct checking *checking, struct kw_error *err)
 {
     const struct arguments *arguments = checking->arguments;
-    if (!arguments->service || !kw_service_parse(arguments->service, &checking->service))
+    if (!arguments->service || !kw_cloud_service_parse(arguments->service, &checking->service))
         return kw_fail(err, KW_USAGE, "say which service with --for");
     if (arguments->with_token && !arguments->with)
         return kw_fail(err, KW_USAGE, "say which key of --with-token is meant, with --with");

@@ -8,6 +8,7 @@
 
 static atomic_int requested; /* lock-free, so a handler may write it and any thread read it */
 static atomic_int leave_at_once;
+static atomic_int reload;
 
 static void on_signal(int number)
 {
@@ -43,4 +44,22 @@ void catch_signals(void)
 bool stop_requested(void)
 {
     return atomic_load(&requested) != 0;
+}
+
+static void on_hangup(int number)
+{
+    (void)number;
+    atomic_store(&reload, 1);
+}
+
+void catch_reload(void)
+{
+    struct sigaction action = {.sa_handler = on_hangup};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGHUP, &action, NULL);
+}
+
+bool reload_requested(void)
+{
+    return atomic_exchange(&reload, 0) != 0;
 }

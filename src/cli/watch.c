@@ -1,10 +1,5 @@
 /* keyward watch: an inbox of drops. */
-#include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "cli.h"
 
@@ -13,8 +8,7 @@
 struct view {
     const struct arguments *arguments;
     struct kw_keyring *keyring;
-    int launcher; /* of the commands of --exec; -1 */
-    pid_t launcher_pid;
+    struct launched launched; /* of the commands of --exec */
     struct manager manager;
 };
 
@@ -128,7 +122,7 @@ static struct kw_watch_options make_options(const struct arguments *arguments, s
         .settle_s = arguments->settle > 0 ? (unsigned)arguments->settle : DEFAULT_SETTLE_S,
         .leave = arguments->leave,
         .once = arguments->once,
-        .launcher = view->launcher,
+        .launcher = view->launched.requests,
         .on_event = on_event,
         .go_on = go_on,
         .context = view,
@@ -150,46 +144,6 @@ static enum kw_status check(const struct arguments *arguments, struct kw_error *
     return KW_OK;
 }
 
-/* ---- the process that starts the commands of --exec ---- */
-
-static void serve(int requests, const char *command, char **argv)
-{
-    hide_pins(argv);
-    static const int others[] = {SIGINT, SIGTERM, SIGHUP};
-    for (size_t i = 0; i < KW_COUNT(others); i++)
-        (void)signal(others[i], SIG_IGN);
-    kw_launcher_serve(requests, command);
-    _exit(0);
-}
-
-static enum kw_status start_launcher(struct view *view, char **argv, struct kw_error *err)
-{
-    int ends[2];
-    if (!view->arguments->exec)
-        return KW_OK;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-        return kw_fail_errno(err, KW_WRITE, errno, "no process for commands can be started");
-    view->launcher_pid = fork();
-    if (view->launcher_pid == 0) {
-        kw_close(&ends[0]);
-        serve(ends[1], view->arguments->exec, argv);
-    }
-    int code = errno;
-    kw_close(&ends[1]);
-    view->launcher = ends[0];
-    if (view->launcher_pid < 0)
-        return kw_fail_errno(err, KW_WRITE, code, "no process for commands can be started");
-    return KW_OK;
-}
-
-static void end_launcher(struct view *view)
-{
-    bool started = view->launcher >= 0 && view->launcher_pid > 0;
-    kw_close(&view->launcher);
-    while (started && waitpid(view->launcher_pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
-}
-
 /* ---- the subcommand ---- */
 
 /* What has to be open, or started, before the process is confined, and the rest. */
@@ -197,7 +151,9 @@ static enum kw_status watch(struct view *view, char **argv, struct kw_error *err
 {
     struct kw_watch *watch = NULL;
     enum kw_status status;
-    if ((status = check(view->arguments, err)) || (status = start_launcher(view, argv, err)))
+    if ((status = check(view->arguments, err)) ||
+        (view->arguments->exec &&
+         (status = launch(&view->launched, view->arguments->exec, argv, err))))
         return status;
     const struct kw_watch_options options = make_options(view->arguments, view);
     manager_start(&view->manager);
@@ -213,9 +169,10 @@ static enum kw_status watch(struct view *view, char **argv, struct kw_error *err
 
 int run_watch(const struct arguments *arguments, char **argv)
 {
-    struct view view = {.arguments = arguments, .launcher = -1, .manager = {.fd = -1}};
+    struct view view = {
+        .arguments = arguments, .launched = {.requests = -1}, .manager = {.fd = -1}};
     struct kw_error err;
     enum kw_status status = watch(&view, argv, &err);
-    end_launcher(&view);
+    end_launched(&view.launched);
     return status ? print_error(&err) : 0;
 }

@@ -69,7 +69,7 @@ enum kw_status kw_oaep_decode(struct kw_crypto *crypto, enum kw_wrap_alg alg,
                               const struct kw_secret *encoded, struct kw_secret **ret_secret,
                               struct kw_error *err);
 
-/* ---- signatures: verify.c ---- */
+/* ---- signatures: verify.c, signature.c ---- */
 
 /* RFC 7518's names; both with SHA-256. */
 enum kw_signature_alg {
@@ -98,6 +98,21 @@ enum kw_digest_signature {
 bool kw_digest_signature_parse(const char *name, enum kw_digest_signature *ret_alg);
 const char *kw_digest_signature_name(enum kw_digest_signature alg);
 size_t kw_digest_signature_hash_len(enum kw_digest_signature alg);
+bool kw_digest_signature_is_pss(enum kw_digest_signature alg);
+/* KW_USAGE for a digest of another length than the algorithm's hash. */
+enum kw_status kw_digest_signature_check(enum kw_digest_signature alg, size_t len,
+                                         struct kw_error *err);
+/* DigestInfo in DER (RFC 8017 section 9.2, note 1). The digest has the right length; returns how
+ * many bytes there are. */
+#define KW_DIGEST_INFO_MAX (19 + 64)
+size_t kw_digest_info(enum kw_digest_signature alg, const uint8_t *digest,
+                      uint8_t out[KW_DIGEST_INFO_MAX]);
+/* What raw RSA makes a signature of: EMSA-PSS (section 9.1.1) or EMSA-PKCS1-v1_5 (9.2), as long as
+ * the modulus; for a token that lacks the padding. KW_USAGE as above; KW_KEY_UNUSABLE under fips:
+ * this is done outside of OpenSSL's FIPS module. */
+enum kw_status kw_signature_encode(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                                   enum kw_digest_signature alg, const uint8_t *digest, size_t len,
+                                   uint8_t out[KW_RSA_MAX_BYTES], struct kw_error *err);
 /* KW_DAMAGED where it is no signature of that digest by the key; KW_USAGE for a digest of another
  * length. */
 enum kw_status kw_rsa_verify_digest(struct kw_crypto *crypto, const struct kw_rsa_public *key,
@@ -145,6 +160,10 @@ struct kw_rsa_private {
 enum kw_status kw_rsa_private_from_pkcs8(struct kw_crypto *crypto, const struct kw_secret *pkcs8,
                                          struct kw_rsa_private *ret_key, struct kw_error *err);
 void kw_rsa_private_cleanup(struct kw_rsa_private *key);
+/* The other way, in DER. Whether the numbers belong together is not looked at: pkcs8_write.c.
+ * KW_USAGE where one is missing or too large. */
+enum kw_status kw_rsa_private_to_pkcs8(const struct kw_rsa_private *key,
+                                       struct kw_secret **ret_pkcs8, struct kw_error *err);
 /* Takes the zero bytes, at most 7, off that follow the outer SEQUENCE; there may be none. Nothing
  * within it is looked at. KW_KEY_UNUSABLE, and *pkcs8 as it was, where there is no such SEQUENCE or
  * anything else follows it. */

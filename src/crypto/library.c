@@ -80,7 +80,10 @@ static enum kw_status fetch(struct kw_crypto *crypto, struct kw_error *err)
     crypto->aes_256_cbc = EVP_CIPHER_fetch(crypto->context, "AES-256-CBC", crypto->properties);
     crypto->sha1 = EVP_MD_fetch(crypto->context, "SHA1", crypto->properties);
     crypto->sha256 = EVP_MD_fetch(crypto->context, "SHA256", crypto->properties);
-    if (!crypto->aes_256_cbc || !crypto->sha1 || !crypto->sha256)
+    crypto->sha384 = EVP_MD_fetch(crypto->context, "SHA384", crypto->properties);
+    crypto->sha512 = EVP_MD_fetch(crypto->context, "SHA512", crypto->properties);
+    if (!crypto->aes_256_cbc || !crypto->sha1 || !crypto->sha256 || !crypto->sha384 ||
+        !crypto->sha512)
         return kw_fail_openssl(err, KW_CONFIG,
                                "OpenSSL's provider \"%s\" lacks AES-256-CBC, SHA-1 or SHA-256; "
                                "install one that is complete",
@@ -119,6 +122,8 @@ void kw_crypto_free(struct kw_crypto *crypto)
     EVP_CIPHER_free(crypto->aes_256_cbc);
     EVP_MD_free(crypto->sha1);
     EVP_MD_free(crypto->sha256);
+    EVP_MD_free(crypto->sha384);
+    EVP_MD_free(crypto->sha512);
     for (size_t i = KW_COUNT(crypto->providers); i-- > 0;) {
         if (crypto->providers[i])
             (void)OSSL_PROVIDER_unload(crypto->providers[i]); /* nothing can be done about it */

@@ -13,6 +13,8 @@ struct kw_crypto {
     EVP_CIPHER *aes_256_cbc;
     EVP_MD *sha1;
     EVP_MD *sha256;
+    EVP_MD *sha384;
+    EVP_MD *sha512;
     bool fips;
 };
 
@@ -21,6 +23,10 @@ enum kw_status kw_rsa_check(const struct kw_rsa_public *key, const char *what,
                             enum kw_status status, struct kw_error *err);
 /* The caller frees; NULL where OpenSSL refuses the numbers. */
 EVP_PKEY *kw_rsa_public_import(struct kw_crypto *crypto, const struct kw_rsa_public *key);
+
+/* Fetched; owned by `crypto`. */
+const EVP_MD *kw_digest_signature_hash(const struct kw_crypto *crypto,
+                                       enum kw_digest_signature alg);
 
 /* A public key or a certificate's, of any kind, in PEM. KW_CONFIG; the caller frees. */
 enum kw_status kw_pem_import(struct kw_crypto *crypto, const void *pem, size_t len,

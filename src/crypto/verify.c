@@ -33,29 +33,41 @@ bool kw_signature_alg_parse(const char *name, enum kw_signature_alg *ret_alg)
     return false;
 }
 
-/* `padding` is 0 for a key that is not RSA. */
-static bool set_padding(EVP_PKEY_CTX *context, const struct kw_crypto *crypto, int padding)
+/* What a digest is and how it is signed. */
+struct scheme {
+    int padding; /* 0 for a key that is not RSA */
+    const EVP_MD *hash;
+    size_t hash_len; /* and the salt's, of PSS */
+};
+
+static struct scheme scheme_with_sha256(const struct kw_crypto *crypto, int padding)
 {
-    if (EVP_PKEY_CTX_set_signature_md(context, crypto->sha256) != 1 ||
-        (padding && EVP_PKEY_CTX_set_rsa_padding(context, padding) != 1))
-        return false;
-    return padding != RSA_PKCS1_PSS_PADDING ||
-           (EVP_PKEY_CTX_set_rsa_mgf1_md(context, crypto->sha256) == 1 &&
-            EVP_PKEY_CTX_set_rsa_pss_saltlen(context, KW_SHA256_SIZE) == 1);
+    return (struct scheme){padding, crypto->sha256, KW_SHA256_SIZE};
 }
 
-static enum kw_status verify_digest(struct kw_crypto *crypto, EVP_PKEY *pkey, int padding,
-                                    const uint8_t digest[KW_SHA256_SIZE], const uint8_t *signature,
-                                    size_t signature_len, struct kw_error *err)
+static bool set_padding(EVP_PKEY_CTX *context, const struct scheme *scheme)
+{
+    if (EVP_PKEY_CTX_set_signature_md(context, scheme->hash) != 1 ||
+        (scheme->padding && EVP_PKEY_CTX_set_rsa_padding(context, scheme->padding) != 1))
+        return false;
+    return scheme->padding != RSA_PKCS1_PSS_PADDING ||
+           (EVP_PKEY_CTX_set_rsa_mgf1_md(context, scheme->hash) == 1 &&
+            EVP_PKEY_CTX_set_rsa_pss_saltlen(context, (int)scheme->hash_len) == 1);
+}
+
+static enum kw_status verify_once(struct kw_crypto *crypto, EVP_PKEY *pkey,
+                                  const struct scheme *scheme, const uint8_t *digest,
+                                  const uint8_t *signature, size_t signature_len,
+                                  struct kw_error *err)
 {
     enum kw_status status = KW_OK;
     EVP_PKEY_CTX *context =
         pkey ? EVP_PKEY_CTX_new_from_pkey(crypto->context, pkey, crypto->properties) : NULL;
-    if (!context || EVP_PKEY_verify_init(context) != 1 || !set_padding(context, crypto, padding))
+    if (!context || EVP_PKEY_verify_init(context) != 1 || !set_padding(context, scheme))
         status = kw_fail_openssl(err, KW_KEY_UNUSABLE,
                                  "the public key verifies no signatures of this kind; use another "
                                  "key");
-    else if (EVP_PKEY_verify(context, signature, signature_len, digest, KW_SHA256_SIZE) != 1)
+    else if (EVP_PKEY_verify(context, signature, signature_len, digest, scheme->hash_len) != 1)
         status =
             kw_openssl_lacked_memory()
                 ? kw_fail_memory(err)
@@ -67,16 +79,41 @@ static enum kw_status verify_digest(struct kw_crypto *crypto, EVP_PKEY *pkey, in
 
 /* A signature that looks wrong is looked at twice: OpenSSL does not always tell that it had too
  * little memory to see, and nobody is to be blamed for that. */
+static enum kw_status verify_digest(struct kw_crypto *crypto, EVP_PKEY *pkey,
+                                    const struct scheme *scheme, const uint8_t *digest,
+                                    const uint8_t *signature, size_t signature_len,
+                                    struct kw_error *err)
+{
+    enum kw_status status =
+        verify_once(crypto, pkey, scheme, digest, signature, signature_len, err);
+    if (status == KW_DAMAGED)
+        status = verify_once(crypto, pkey, scheme, digest, signature, signature_len, err);
+    return status;
+}
+
 static enum kw_status verify(struct kw_crypto *crypto, EVP_PKEY *pkey, int padding,
                              const void *data, size_t len, const uint8_t *signature,
                              size_t signature_len, struct kw_error *err)
 {
     uint8_t digest[KW_SHA256_SIZE];
+    const struct scheme scheme = scheme_with_sha256(crypto, padding);
     enum kw_status status = kw_sha256(crypto, data, len, digest, err);
     if (!status)
-        status = verify_digest(crypto, pkey, padding, digest, signature, signature_len, err);
-    if (status == KW_DAMAGED)
-        status = verify_digest(crypto, pkey, padding, digest, signature, signature_len, err);
+        status = verify_digest(crypto, pkey, &scheme, digest, signature, signature_len, err);
+    return status;
+}
+
+static enum kw_status verify_rsa_digest(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                                        const struct scheme *scheme, const uint8_t *digest,
+                                        const uint8_t *signature, size_t signature_len,
+                                        struct kw_error *err)
+{
+    enum kw_status status = kw_rsa_check(key, "the public key", KW_KEY_UNUSABLE, err);
+    if (status)
+        return status;
+    EVP_PKEY *pkey = kw_rsa_public_import(crypto, key);
+    status = verify_digest(crypto, pkey, scheme, digest, signature, signature_len, err);
+    EVP_PKEY_free(pkey);
     return status;
 }
 
@@ -84,15 +121,29 @@ enum kw_status kw_rsa_verify(struct kw_crypto *crypto, const struct kw_rsa_publi
                              enum kw_signature_alg alg, const void *data, size_t len,
                              const uint8_t *signature, size_t signature_len, struct kw_error *err)
 {
+    uint8_t digest[KW_SHA256_SIZE];
     if ((size_t)alg >= KW_COUNT(kinds))
         return kw_fail(err, KW_FAULT, "there is no signature algorithm %d", (int)alg);
-    enum kw_status status = kw_rsa_check(key, "the public key", KW_KEY_UNUSABLE, err);
+    const struct scheme scheme = scheme_with_sha256(crypto, kinds[alg].padding);
+    enum kw_status status = kw_sha256(crypto, data, len, digest, err);
+    return status ? status
+                  : verify_rsa_digest(crypto, key, &scheme, digest, signature, signature_len, err);
+}
+
+/* ---- over digests that were made before ---- */
+
+enum kw_status kw_rsa_verify_digest(struct kw_crypto *crypto, const struct kw_rsa_public *key,
+                                    enum kw_digest_signature alg, const uint8_t *digest, size_t len,
+                                    const uint8_t *signature, size_t signature_len,
+                                    struct kw_error *err)
+{
+    enum kw_status status = kw_digest_signature_check(alg, len, err);
     if (status)
         return status;
-    EVP_PKEY *pkey = kw_rsa_public_import(crypto, key);
-    status = verify(crypto, pkey, kinds[alg].padding, data, len, signature, signature_len, err);
-    EVP_PKEY_free(pkey);
-    return status;
+    const struct scheme scheme = {kw_digest_signature_is_pss(alg) ? RSA_PKCS1_PSS_PADDING
+                                                                  : RSA_PKCS1_PADDING,
+                                  kw_digest_signature_hash(crypto, alg), len};
+    return verify_rsa_digest(crypto, key, &scheme, digest, signature, signature_len, err);
 }
 
 /* ---- keys of either kind ---- */

@@ -171,20 +171,26 @@ enum kw_status kw_flow_start(struct kw_flow *flow, const struct kw_flow_job *job
     return status;
 }
 
+static struct kw_flow_result sum_up(const struct kw_flow *flow)
+{
+    struct kw_flow_result result = flow->result;
+    result.bytes_in = flow->size;
+    result.bytes_out = flow->sink->fed;
+    result.crc32 = flow->sink->summed ? kw_inflate_crc32(flow->inflate) : flow->sink->crc32;
+    result.inflated =
+        flow->work == KW_FLOW_DECRYPT && flow->gzip && kw_inflate_was_gzip(flow->inflate);
+    return result;
+}
+
 /* The last checks of the source come before done, which gives the output its name. */
 static enum kw_status finish(struct kw_flow *flow, struct kw_error *err)
 {
     enum kw_status status = kw_source_finish(flow->source, flow->result.sha256, err);
     if (status == KW_OK)
         status = kw_stage_done(flow->first, err);
-    if (status != KW_OK)
-        return status;
-    flow->result.bytes_in = flow->size;
-    flow->result.bytes_out = flow->sink->fed;
-    flow->result.crc32 = flow->sink->summed ? kw_inflate_crc32(flow->inflate) : flow->sink->crc32;
-    flow->result.inflated =
-        flow->work == KW_FLOW_DECRYPT && flow->gzip && kw_inflate_was_gzip(flow->inflate);
-    return KW_OK;
+    if (status == KW_OK)
+        flow->result = sum_up(flow);
+    return status;
 }
 
 enum kw_status kw_flow_step(struct kw_flow *flow, bool *ret_ended, struct kw_error *err)
@@ -204,7 +210,7 @@ enum kw_status kw_flow_step(struct kw_flow *flow, bool *ret_ended, struct kw_err
 
 void kw_flow_result(const struct kw_flow *flow, struct kw_flow_result *ret_result)
 {
-    *ret_result = flow->result;
+    *ret_result = flow->sink ? sum_up(flow) : flow->result;
 }
 
 enum kw_status kw_flow_run(struct kw_flow *flow, const struct kw_flow_job *job,

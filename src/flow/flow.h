@@ -130,7 +130,7 @@ enum kw_status kw_flow_run(struct kw_flow *flow, const struct kw_flow_job *job,
 enum kw_status kw_flow_start(struct kw_flow *flow, const struct kw_flow_job *job,
                              struct kw_error *err);
 enum kw_status kw_flow_step(struct kw_flow *flow, bool *ret_ended, struct kw_error *err);
-/* After the end. */
+/* After the end, or while a file of its sink is about to get its name. */
 void kw_flow_result(const struct kw_flow *flow, struct kw_flow_result *ret_result);
 
 /* Whether the first `len` bytes (up to KW_LOOKS_PLAIN_BYTES, all of a shorter file) of a file of

@@ -287,27 +287,30 @@ enum kw_status kw_outdir_open_parent(const struct kw_outdir *outdir, const char 
                                      struct kw_error *err)
 {
     char name[KW_NAME_SIZE];
-    kw_printable(path, strlen(path), name, sizeof(name));
     if (!is_plain_path(path) || strlen(path) >= PATH_MAX)
-        return kw_fail(err, KW_WRITE, "%s is no path below %s; rename the file", name,
-                       outdir->name);
+        return kw_fail(err, KW_WRITE, "%s is no path below %s; rename the file",
+                       kw_printable(path, strlen(path), name, sizeof(name)), outdir->name);
 
     const char *slash = strrchr(path, '/');
-    char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    if (!slash)
+        return KW_OK;
+    char *parent = strndup(path, (size_t)(slash - path));
     if (!parent)
         return kw_fail_memory(err);
     int fd = kw_open_beneath(outdir->fd, parent, O_PATH | O_DIRECTORY, 0);
     if (fd < 0 && errno == ENOENT)
-        fd = slash ? walk(outdir->fd, parent) : -1;
+        fd = walk(outdir->fd, parent);
     int code = errno;
     free(parent);
-    if (fd < 0 && code == ELOOP)
+    if (fd >= 0) {
+        *ret_fd = fd;
+        return KW_OK;
+    }
+    kw_printable(path, strlen(path), name, sizeof(name));
+    if (code == ELOOP)
         return kw_fail_errno(err, KW_WRITE, code,
                              "a symbolic link is on the way to %s below %s; take it away", name,
                              outdir->name);
-    if (fd < 0)
-        return kw_fail_errno(err, KW_WRITE, code, "the folder of %s below %s can't be made", name,
-                             outdir->name);
-    *ret_fd = fd;
-    return KW_OK;
+    return kw_fail_errno(err, KW_WRITE, code, "the folder of %s below %s can't be made", name,
+                         outdir->name);
 }

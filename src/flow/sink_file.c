@@ -31,7 +31,8 @@
 
 struct file_sink {
     struct kw_stage stage;
-    int folder; /* O_PATH */
+    int folder;     /* the next one, or outdir's own */
+    int own_folder; /* O_PATH; -1 where it is outdir's */
     int fd;
     bool force;
     uint64_t written;
@@ -146,17 +147,15 @@ static int open_file(struct file_sink *sink, const struct kw_outdir *outdir)
     }
     if (sink->fd < 0 && take_temporary_name(sink, create_temporary) != 0)
         return -1;
-    return fchmod(sink->fd, FILE_MODE); /* whatever the umask took away */
+    return 0;
 }
 
-/* Early, to spare the work: what counts is the check at the end. */
-static enum kw_status check_free(const struct file_sink *sink, struct kw_error *err)
+/* Early, to spare the work: what counts is what happens at the end. */
+static enum kw_status check_replaceable(const struct file_sink *sink, struct kw_error *err)
 {
     struct stat info;
     if (fstatat(sink->folder, sink->name, &info, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? KW_OK : fail_write(sink, errno, err);
-    if (!sink->force)
-        return fail_exists(sink, err);
     if (S_ISDIR(info.st_mode))
         return kw_fail(err, KW_EXISTS, "%s is a folder; move it away", sink->shown);
     return KW_OK;
@@ -220,20 +219,20 @@ static int give_name(struct file_sink *sink)
     return 0;
 }
 
-static enum kw_status announce_name(const struct file_sink *sink, struct kw_error *err)
+/* Gives it what the umask took away, and says that it is whole. */
+static enum kw_status prepare_name(const struct file_sink *sink, struct kw_error *err)
 {
     struct stat info;
-    if (!sink->before_name)
-        return KW_OK;
-    if (fstat(sink->fd, &info) != 0)
+    if (fstat(sink->fd, &info) != 0 ||
+        ((info.st_mode & 07777) != FILE_MODE && fchmod(sink->fd, FILE_MODE) != 0))
         return fail_write(sink, errno, err);
-    return sink->before_name(sink->context, info.st_ino, err);
+    return sink->before_name ? sink->before_name(sink->context, info.st_ino, err) : KW_OK;
 }
 
 static enum kw_status file_done(struct kw_stage *stage, struct kw_error *err)
 {
     struct file_sink *sink = (struct file_sink *)stage;
-    enum kw_status status = announce_name(sink, err);
+    enum kw_status status = prepare_name(sink, err);
     if (status != KW_OK)
         return status;
     if (give_name(sink) == 0)
@@ -247,7 +246,7 @@ static void file_free(struct kw_stage *stage)
     kw_close(&sink->fd);
     if (sink->temporary[0] != '\0')
         (void)unlinkat(sink->folder, sink->temporary, 0); /* nothing more can be done */
-    kw_close(&sink->folder);
+    kw_close(&sink->own_folder);
     free(sink->name);
     free(sink);
 }
@@ -270,15 +269,16 @@ enum kw_status kw_sink_file_new(struct kw_outdir *outdir, const char *path, bool
         return kw_fail_memory(err);
     }
     sink->stage.ops = &file_ops;
-    sink->folder = -1;
+    sink->own_folder = -1;
     sink->fd = -1;
     sink->force = force;
     sink->name = name;
     kw_printable(path, strlen(path), sink->shown, sizeof(sink->shown));
 
-    enum kw_status status = kw_outdir_open_parent(outdir, path, &sink->folder, err);
-    if (status == KW_OK)
-        status = check_free(sink, err);
+    enum kw_status status = kw_outdir_open_parent(outdir, path, &sink->own_folder, err);
+    sink->folder = sink->own_folder >= 0 ? sink->own_folder : kw_outdir_dirfd(outdir);
+    if (status == KW_OK && force)
+        status = check_replaceable(sink, err);
     if (status == KW_OK && open_file(sink, outdir) != 0)
         status = fail_write(sink, errno, err);
     if (status != KW_OK) {

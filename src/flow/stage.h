@@ -106,7 +106,8 @@ bool kw_is_temporary_name(const char *name);
 /* Keeps to named temporary files, as on a filesystem without O_TMPFILE. */
 void kw_outdir_avoid_tmpfile(struct kw_outdir *outdir);
 bool kw_outdir_has_tmpfile(const struct kw_outdir *outdir);
-/* Opens (O_PATH) the folder that `path`'s last component is in; makes the folders on the way. */
+/* Opens (O_PATH) the folder that `path`'s last component is in; makes the folders on the way. Where
+ * that is `outdir` itself, *ret_fd stays as it is. */
 enum kw_status kw_outdir_open_parent(const struct kw_outdir *outdir, const char *path, int *ret_fd,
                                      struct kw_error *err);
 

@@ -32,19 +32,20 @@ struct kw_http_pair {
 /* Who is at the other end, as TLS has verified it. */
 struct kw_http_peer {
     bool verified;           /* there is a certificate, and the listener's CA vouches for it */
-    const char *common_name; /* of its subject, or NULL */
-    const char *names[KW_HTTP_NAMES_MAX]; /* subjectAltNames of type DNS and URI */
+    const char *common_name; /* of its subject, or NULL where there is none or more than one */
+    const char *names[KW_HTTP_NAMES_MAX]; /* the first subjectAltNames of type DNS and URI */
     size_t name_count;
-    const char *address; /* the numeric IP address */
+    const char *address; /* the numeric IP address, "" on a Unix socket */
 };
 
 struct kw_http_request {
     enum kw_http_method method;
-    /* The path's parts, percent-decoded, between slashes; empty ones are left out, so slashes at
-     * the end and double ones don't count. No part holds a NUL or a control byte. */
+    /* The path's parts between slashes, percent-decoded; empty ones are left out, so slashes at the
+     * end and double ones don't count. They are UTF-8 without control bytes, but a part may hold
+     * "/" (from %2F), and be "." or "..". */
     const char *segments[KW_HTTP_SEGMENTS_MAX];
     size_t segment_count;
-    struct kw_http_pair query[KW_HTTP_QUERY_MAX]; /* percent-decoded */
+    struct kw_http_pair query[KW_HTTP_QUERY_MAX]; /* percent-decoded, "+" as it is; no name twice */
     size_t query_count;
     const char *host;              /* the Host header, or "" */
     const char *authorization;     /* the Authorization header, or NULL */
@@ -84,6 +85,13 @@ enum kw_status kw_http_header(struct kw_http_answer *answer, const char *name, s
 typedef void (*kw_http_handler)(void *context, const struct kw_http_request *request,
                                 struct kw_http_answer *answer);
 
+/* What the server answers by itself, without a handler: 400 where a request is not understood or
+ * would be understood in two ways, 408 and 413, 414 and 431 where it goes over a limit, 417, 501
+ * and 505, and 503 where all threads are busy and the queue is full. Called in the loop's thread,
+ * to give such an answer the API's form; the status is set already, and stays. 503 gets Retry-After
+ * from the server. */
+typedef void (*kw_http_refuser)(void *context, int status, struct kw_http_answer *answer);
+
 /* ---- a server ---- */
 
 enum kw_client_certificate {
@@ -94,18 +102,20 @@ enum kw_client_certificate {
 struct kw_http_tls {
     const char *certificate; /* path of a PEM chain, the server's own first */
     const char *key;         /* path of its private key in PEM; or NULL, where `private_key` is */
-    struct evp_pkey_st *private_key; /* on a token; referenced for as long as it is in use */
+    struct evp_pkey_st *private_key; /* on a token; referenced for as long as it is in use, and used
+                                        by several threads at a time */
     const char *client_ca;           /* path of PEM certificates, or NULL */
     enum kw_client_certificate client_certificate;
     bool only_tls13; /* TLS 1.3 with AES-GCM alone; else TLS 1.2 with ECDHE and AEADs as well */
 };
 struct kw_http_limits { /* 0 is the default in brackets */
-    size_t body;        /* bytes [256 KiB] */
+    size_t body;        /* bytes [256 KiB]; those of all requests together have a limit too */
     size_t headers;     /* bytes, with the request line [16 KiB] */
-    size_t connections; /* [4096]; over that, those that idle longest are closed */
+    size_t connections; /* [4096]; over that, those that idle longest are closed, then those whose
+                           clients have kept the server waiting longest */
     unsigned idle_s;    /* between two requests of a connection [120] */
     unsigned request_s; /* for TLS's handshake, and from a request's first byte to its last [10] */
-    unsigned threads;   /* of the pool [4] */
+    unsigned threads;   /* of the pool [4]; TLS's handshakes have others */
     size_t queue;       /* requests that wait for a thread [1024]; others get 503 */
 };
 struct kw_http_listener_options {
@@ -115,6 +125,7 @@ struct kw_http_listener_options {
     const struct kw_http_tls *tls; /* NULL: none, and only an address of the machine's own */
     struct kw_http_limits limits;
     kw_http_handler handle;
+    kw_http_refuser refuse; /* or NULL: such answers have no body */
     void *context;
 };
 struct kw_http_stats {
@@ -127,16 +138,21 @@ struct kw_http_server;
 enum kw_status kw_http_new(struct kw_crypto *crypto, struct kw_http_server **ret_server,
                            struct kw_error *err);
 void kw_http_free(struct kw_http_server *server);
-/* Binds, and listens as soon as kw_http_run is called. *ret_port may be NULL. KW_CONFIG for a
- * certificate, key or address that can't be used. */
+/* Binds and listens; nobody is let in before kw_http_run, so this is for the time before the
+ * process is confined. A socket that was handed over stays the caller's, and open. *ret_port may be
+ * NULL. KW_CONFIG for a certificate, key or address that can't be used. */
 enum kw_status kw_http_listen(struct kw_http_server *server,
                               const struct kw_http_listener_options *options, uint16_t *ret_port,
                               struct kw_error *err);
-/* Serves until kw_http_stop was called and all that was begun is answered, or `drain_ms` are over.
- * `tick` is called about each 100 ms in the loop's thread and must not block. */
+/* Serves until kw_http_stop was called and all that was begun is answered, or `drain_ms` are over;
+ * then it still waits for the handlers that are at work, and for no more. Starts all threads.
+ * `tick` is called about each 100 ms in the loop's thread and must not block. SIGPIPE must be
+ * ignored. */
 enum kw_status kw_http_run(struct kw_http_server *server, unsigned drain_ms,
                            void (*tick)(void *context), void *context, struct kw_error *err);
-/* From any thread. Listens no more, and closes each connection after its answer. */
+/* From any thread, or a signal's handler. Listens no more, and closes each connection after its
+ * answer, those that idle at once; a client that was heard of in the last second has another one
+ * for a request that may be on its way. */
 void kw_http_stop(struct kw_http_server *server);
 /* In the loop's thread, so from `tick`: connections that come from now on get these certificates;
  * the others stay as they are. On failure the old ones go on to be used. */

@@ -1,4 +1,4 @@
-/* Two tokens with the same keys: the second one unwraps while the first one fails. */
+/* Two tokens with the same keys: the second one serves while the first one fails. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@ enum { FIRST, SECOND };
 #define MAX_RELAPSES   6 /* 2^6 of them */
 
 /* A PIN that was refused, or a key that does not unwrap, is to be told and not covered up. */
-static bool is_token_failure(enum kw_status status)
+bool kw_is_token_failure(enum kw_status status)
 {
     return kw_exit_code(status) == kw_exit_code(KW_TOKEN);
 }
@@ -52,6 +52,15 @@ static size_t serving(struct failover *failover)
     size_t side = failover->serving;
     (void)pthread_mutex_unlock(&failover->lock);
     return side;
+}
+
+void kw_failover_count(struct failover *failover, struct kw_keyring_stats *stats)
+{
+    (void)pthread_mutex_lock(&failover->lock);
+    stats->failovers = failover->switches[SECOND];
+    stats->returns = failover->switches[FIRST];
+    stats->on_second = failover->serving == SECOND;
+    (void)pthread_mutex_unlock(&failover->lock);
 }
 
 struct kw_keyring *kw_failover_serving(struct kw_keyring *keyring)
@@ -128,6 +137,7 @@ enum kw_status kw_failover_switch(struct failover *failover, size_t to, const st
         status = put_on_record(failover, to, infos, why, err);
     if (moves && !status) {
         failover->serving = to;
+        failover->switches[to]++;
         warn_of_switch(failover, to, why);
         count_relapses(failover, to);
         if (to == SECOND)
@@ -262,14 +272,14 @@ enum kw_status kw_keyring_find_to_unwrap(struct kw_keyring *keyring, const char 
     struct kw_error why = {.status = KW_OK};
     size_t side = serving(failover);
     enum kw_status status = grant(failover, side, &wish, ret_key, &why);
-    if (is_token_failure(status))
+    if (kw_is_token_failure(status))
         return change_over(failover, side, &wish, &why, ret_key, err);
     if (status && err)
         *err = why;
     return status;
 }
 
-/* ---- unwrapping ---- */
+/* ---- using a key on either ---- */
 
 static void note_use(struct failover *failover, const struct kw_token_key *key)
 {
@@ -282,19 +292,17 @@ static void note_use(struct failover *failover, const struct kw_token_key *key)
     (void)pthread_mutex_unlock(&failover->lock);
 }
 
-static enum kw_status unwrap_on(struct failover *failover, size_t side,
-                                const struct kw_token_key *key, const struct unwrap_job *job,
-                                struct kw_data_key *ret_data_key, struct kw_error *err)
+static enum kw_status use_on(struct failover *failover, size_t side, const struct kw_token_key *key,
+                             const struct kw_operation *operation, struct kw_error *err)
 {
-    enum kw_status status = kw_unwrap_here(failover->sides[side], key, job, ret_data_key, err);
+    enum kw_status status = kw_operate_here(failover->sides[side], key, operation, err);
     if (!status)
         note_use(failover, key);
     return status;
 }
 
-static enum kw_status unwrap_on_either(struct failover *failover, const struct kw_token_key *key,
-                                       const struct unwrap_job *job,
-                                       struct kw_data_key *ret_data_key, struct kw_error *err)
+enum kw_status kw_failover_operate(struct failover *failover, const struct kw_token_key *key,
+                                   const struct kw_operation *operation, struct kw_error *err)
 {
     const struct wish wish = {.key = key};
     struct kw_error why = {.status = KW_OK};
@@ -302,26 +310,14 @@ static enum kw_status unwrap_on_either(struct failover *failover, const struct k
     const struct kw_token_key *here = NULL;
     enum kw_status status = grant(failover, side, &wish, &here, &why);
     if (!status)
-        status = unwrap_on(failover, side, here, job, ret_data_key, &why);
-    if (is_token_failure(status)) {
+        status = use_on(failover, side, here, operation, &why);
+    if (kw_is_token_failure(status)) {
         status = change_over(failover, side, &wish, &why, &here, err);
-        return status ? status : unwrap_on(failover, 1 - side, here, job, ret_data_key, err);
+        return status ? status : use_on(failover, 1 - side, here, operation, err);
     }
     if (status && err)
         *err = why;
     return status;
-}
-
-enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                 const struct kw_unwrap_policy *policy,
-                                 const struct kw_purpose *purpose, const uint8_t *wrapped,
-                                 size_t wrapped_len, struct kw_data_key *ret_data_key,
-                                 struct kw_error *err)
-{
-    const struct unwrap_job job = {policy, purpose, wrapped, wrapped_len};
-    if (keyring->failover)
-        return unwrap_on_either(keyring->failover, key, &job, ret_data_key, err);
-    return kw_unwrap_here(keyring, key, &job, ret_data_key, err);
 }
 
 enum kw_status kw_keyring_token_of(struct kw_keyring *keyring, const struct kw_token_key *key,

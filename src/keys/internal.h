@@ -79,14 +79,16 @@ struct kw_keyring {
     /* Set once, and the notes' `known` changed, with what is in common locked too: the twin looks
      * at them with that alone. */
     struct kw_token *token;
-    bool stale; /* the keys are to be read anew when they are next needed */
+    struct kw_token_stats stats; /* the last that were had; of it, with what is in common locked */
+    bool stale;                  /* the keys are to be read anew when they are next needed */
     struct kw_token_key *keys;
     size_t key_count;
     struct key_note *notes; /* one a key */
     struct picked_key *picked;
     struct kw_token_key *signers; /* that are not among the keys that were read */
     size_t signer_count;
-    bool signers_read; /* since the records were that are being judged */
+    bool signers_read;                /* since the records were that are being judged */
+    const struct kw_purpose *purpose; /* of acts that don't say it for themselves, or NULL */
     enum kw_wrap_alg last_worked;
     struct kept_data_key kept[KW_KEPT_DATA_KEYS]; /* a ring */
     size_t kept_next;
@@ -121,19 +123,30 @@ enum kw_status kw_keyring_reach(struct kw_keyring *keyring, bool unattended,
 /* The NAME of its [token]; of one that has a twin. */
 const char *kw_keyring_name(const struct kw_keyring *keyring);
 
-/* ---- unwrapping on one token: unwrap.c ---- */
+/* ---- using a key: operate.c ---- */
 
-/* What kw_keyring_unwrap is asked for. */
-struct unwrap_job {
-    const struct kw_unwrap_policy *policy;
+struct kw_act;
+/* What is done with a key, and for what. */
+struct kw_operation {
+    const char *op; /* for the trail */
+    const char
+        *alg; /* the same; NULL where only the outcome tells: `work` sets act->deed.key.alg */
     const struct kw_purpose *purpose;
-    const uint8_t *wrapped;
-    size_t wrapped_len;
+    bool no_record; /* such keys have none that could say that they may not be used */
+    /* With a key of that keyring's token, which may be used. Leaves why it failed in act->failure.
+     * Called again, with the other token, where that is the token's fault. */
+    enum kw_status (*work)(struct kw_keyring *keyring, const struct kw_token_key *key,
+                           void *context, struct kw_act *act);
+    void *context;
 };
-/* As kw_keyring_unwrap, on this keyring's token and no other. `key` is one of its own. */
-enum kw_status kw_unwrap_here(struct kw_keyring *keyring, const struct kw_token_key *key,
-                              const struct unwrap_job *job, struct kw_data_key *ret_data_key,
-                              struct kw_error *err);
+/* Intent, whether the key may be used, work, outcome; on either token where there are two. After a
+ * failure too `work` may have done it, where the outcome could not be written: what it gave is not
+ * to be handed out then. Takes no lock for long: many threads may do this at the same time. */
+enum kw_status kw_operate(struct kw_keyring *keyring, const struct kw_token_key *key,
+                          const struct kw_operation *operation, struct kw_error *err);
+/* The same on this keyring's token and no other. `key` is one of its own. */
+enum kw_status kw_operate_here(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               const struct kw_operation *operation, struct kw_error *err);
 
 /* ---- what a token and a vault both do: remote.c. A vault has no lock to be held, and its keys are
  * described as a token's: the name is the label, and the version the id ---- */
@@ -168,7 +181,8 @@ struct failover {
 
     pthread_mutex_t lock; /* guards what follows; not held while a module is called */
     pthread_cond_t wake;
-    size_t serving; /* which side */
+    size_t serving;       /* which side */
+    uint64_t switches[2]; /* to which side, how often */
     /* What the second one has unwrapped with: the first must have it to be taken back. A ring. */
     struct kw_rsa_public used[USED_KEYS];
     size_t used_next;
@@ -187,6 +201,13 @@ void kw_failover_free(struct failover *failover);
  * NULL where this one is back. Nothing is done where it serves already. KW_AUDIT. */
 enum kw_status kw_failover_switch(struct failover *failover, size_t to, const struct kw_error *why,
                                   struct kw_error *err);
+/* kw_operate of a keyring that has a failover. */
+enum kw_status kw_failover_operate(struct failover *failover, const struct kw_token_key *key,
+                                   const struct kw_operation *operation, struct kw_error *err);
+/* Whether a failure is the token's, so that another one may help. */
+bool kw_is_token_failure(enum kw_status status);
+/* Fills in what is counted here. */
+void kw_failover_count(struct failover *failover, struct kw_keyring_stats *stats);
 /* Whose token serves now: this keyring's, or its twin's. */
 struct kw_keyring *kw_failover_serving(struct kw_keyring *keyring);
 /* With the lock held: the thread that brings the first side back, not before `wait_ms` are over. */
@@ -202,11 +223,50 @@ enum kw_status kw_select_keys(const struct kw_token_key *keys, size_t count, con
 enum kw_status kw_check_token(const struct kw_keyring *keyring, const char *text,
                               struct kw_error *err);
 
-/* With the lock held: opens the token and plans a key from outside, whose name must be free. `id`
- * gets a fresh version and must outlive the plan. KW_USAGE, KW_EXISTS. */
+/* A plan and what it points to: it is not copied. */
 #define KW_VERSION_BYTES 16
+#define KW_DAY_SIZE      11
+struct planned_key {
+    uint8_t id[KW_VERSION_BYTES]; /* fresh */
+    char not_before[KW_DAY_SIZE], expires[KW_DAY_SIZE];
+    struct kw_key_plan plan;
+};
+/* Puts the settings' dates in the place of the plan's. */
+void kw_plan_days(struct planned_key *planned, const struct kw_key_settings *settings);
+/* With the lock held: when the newest version of that name was created, by the keys that were read;
+ * left alone where there is none. */
+enum kw_status kw_newest_created(struct kw_keyring *keyring, const char *name,
+                                 char ret_created[KW_TIMESTAMP_SIZE], struct kw_error *err);
+/* With the lock held: opens the token and plans a key from outside, whose name must be free.
+ * KW_USAGE, KW_EXISTS. */
 enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_key *wanted,
-                               uint8_t id[KW_VERSION_BYTES], struct kw_key_plan *ret_plan,
+                               struct planned_key *ret_planned, struct kw_error *err);
+
+/* ---- what Key Vault knows of a key besides: settings.c ---- */
+
+#define KW_POLICY_DEPTH 6
+#define KW_POLICY_ITEMS 300
+/* Whether it is an object whose text is short enough. */
+bool kw_policy_fits(const struct cJSON *policy);
+/* Printable, and not too long. */
+bool kw_is_tag_text(const char *text, size_t len);
+/* An array of names; NULL for want of memory. */
+struct cJSON *kw_ops_to_json(unsigned ops);
+/* False where it is none, empty, or names something twice or unknown. */
+bool kw_ops_from_json(const struct cJSON *array, unsigned *ret_ops);
+/* What the token is to let it do: nothing unless it is enabled. */
+void kw_record_uses(const struct kw_key_record *record, struct kw_use_flags *ret_uses);
+/* What it may do, or did before that was taken away. */
+struct kw_use_flags kw_version_made_for(const struct kw_token_key *key,
+                                        const struct kw_key_record *record);
+/* The days for the token, "" for none: on which it begins to be valid, and the last one on which it
+ * is valid wholly, though not before `first`. */
+void kw_first_day(int64_t not_before, char out[KW_DAY_SIZE]);
+void kw_last_day(int64_t expires, const char *first, char out[KW_DAY_SIZE]);
+/* KW_USAGE. NULL asks for nothing. */
+enum kw_status kw_settings_check(const struct kw_key_settings *settings, struct kw_error *err);
+/* Settings that were checked. KW_USAGE where they don't fit the rest of the record. */
+enum kw_status kw_record_apply(struct kw_key_record *record, const struct kw_key_settings *settings,
                                struct kw_error *err);
 
 /* The kw_pin_fns of a keyring; the second one asks no one. */
@@ -220,22 +280,28 @@ enum kw_status kw_keyring_pin_unattended(void *keyring, const struct kw_token_in
 enum kw_status kw_keyring_append(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                  size_t count, struct kw_error *err);
 
-/* ---- acts that are on record: witness.c. All with the lock held, the token connected, but for
- * unwrapping, which many threads may do at the same time: it needs no lock here ---- */
+/* ---- acts that are on record: witness.c ---- */
 
 struct kw_act {
-    struct kw_deed deed; /* before kw_act_begin: run, drop and file, where they are known */
+    struct kw_deed deed;
     char id[2 * KW_KEY_ID_MAX + 1];
     char modulus_sha256[2 * KW_SHA256_SIZE + 1];
     struct kw_error failure; /* for what does the act to fill */
     unsigned long ck_rv;     /* of it, where `failure` does not tell: it is for the trail alone */
 };
-/* Puts the intent on record. `key` is NULL where it is yet to be made, under `name`. KW_AUDIT: then
+/* With the lock held, the token connected: puts the intent on record, for the purpose that the
+ * keyring was told. `key` is NULL where it is yet to be made, under `name`. KW_AUDIT: then
  * nothing may be done. */
 enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, const char *op,
                             const struct kw_token_key *key, const char *name, struct kw_error *err);
-/* Puts the outcome on record and hands `failure` on to *err. `made` is the key that was made, or
- * NULL. Returns `status`, or KW_AUDIT where the act was done and that can't be written. */
+/* The same for a purpose of its own; `alg` may be NULL. Needs no lock: many threads may do this at
+ * the same time. */
+enum kw_status kw_act_begin_unlocked(struct kw_keyring *keyring, struct kw_act *act,
+                                     const struct kw_operation *operation,
+                                     const struct kw_token_key *key, struct kw_error *err);
+/* With the lock held: puts the outcome on record and hands `failure` on to *err. `made` is the key
+ * that was made, or NULL. Returns `status`, or KW_AUDIT where the act was done and that can't be
+ * written. */
 enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,
                           const struct kw_token_key *made, struct kw_error *err);
 /* The same of an act that was not begun with the lock held, and made no key. */
@@ -245,7 +311,8 @@ enum kw_status kw_act_end_unlocked(struct kw_keyring *keyring, struct kw_act *ac
 /* Waits for what is forwarded, and puts on the trail what was dropped. */
 void kw_end_forwarding(struct kw_keyring *keyring);
 
-/* ---- records: record.c, jws.c, signer.c, records.c, catalogue.c. All with the lock held ---- */
+/* ---- records: record.c, jws.c, signer.c, records.c, record_begin.c, catalogue.c. All with the
+ * lock held ---- */
 
 /* The payload, JSON; appended to *ret_text. KW_USAGE where it is too large. */
 enum kw_status kw_record_encode(const struct kw_key_record *record, const struct kw_token_key *key,
@@ -288,8 +355,9 @@ enum kw_status kw_signer_get(struct kw_keyring *keyring, const struct kw_token_k
 /* The record of one key, into a zeroed struct. KW_KEY_UNUSABLE where its modulus is not known. */
 enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);
-/* Signs and stores it with the next revision, in the place of what there is. KW_KEY_UNUSABLE where
- * the token does not sign. */
+/* Signs and stores it with the next revision, in the place of what there is. KW_EXISTS where that
+ * is not what the record was loaded from any more, KW_KEY_UNUSABLE where the token does not sign.
+ */
 enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);
 /* The record may be another one now, or is, where `done`: data keys of that key are no longer kept,
@@ -300,14 +368,43 @@ void kw_record_changed(struct kw_keyring *keyring, const struct kw_token_key *ke
  */
 enum kw_status kw_check_twin(struct kw_keyring *keyring, const struct kw_token_key *key,
                              struct kw_error *err);
-/* A new key's record; where none can be kept, the keyring warns of that. One that takes
- * its use from that very key stays: it came to the token before, in another way. */
-void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
-                     enum kw_origin origin);
+/* A new key's record. One that takes its use from that very key stays: it came to the token before,
+ * in another way. Where no record can be kept, the keyring warns of that if `settings` is NULL,
+ * else it fails. `after` is when the newest of the key's versions was created, or "". */
+struct record_start {
+    enum kw_origin origin;
+    const struct kw_key_settings *settings;
+    const char *after;
+};
+enum kw_status kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               const struct record_start *start, struct kw_error *err);
+/* The same for a key that was just made: it is destroyed again where that fails. */
+enum kw_status kw_record_begin_or_undo(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                       const struct record_start *start, struct kw_error *err);
 enum kw_status kw_record_remove(struct kw_keyring *keyring, const struct kw_token_key *key,
                                 struct kw_error *err);
 enum kw_status kw_check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
                             struct kw_error *err);
+
+/* ---- changing records: change.c ---- */
+
+/* Changes the record of a key, empty when it is called, and the token with it. May be called again,
+ * where another program changed the record meanwhile (KW_EXISTS of kw_record_save). */
+typedef enum kw_status (*kw_record_change_fn)(struct kw_keyring *keyring,
+                                              const struct kw_token_key *key, const void *context,
+                                              struct kw_key_record *record, struct kw_error *err);
+/* Takes the lock, connects, and calls `work` as an act named `op`. */
+enum kw_status kw_with_record(struct kw_keyring *keyring, const struct kw_token_key *key,
+                              const char *op, kw_record_change_fn work, const void *context,
+                              struct kw_error *err);
+/* The key's record, or a new one where there is none. A bad one is an error unless `begin` is set:
+ * then it begins anew. */
+enum kw_status kw_load_or_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                bool begin, struct kw_key_record *record, struct kw_error *err);
+/* Has the token let the key do just that. One that does not let itself be told leaves it to
+ * Keyward, with a warning, unless that `gives` something: then it is KW_KEY_UNUSABLE. */
+enum kw_status kw_tell_token(struct kw_keyring *keyring, const struct kw_token_key *key,
+                             const struct kw_use_flags *uses, bool gives, struct kw_error *err);
 
 /* Values by token and label, in an SQLite file: as configured ([keys] catalogue), else in
  * $XDG_STATE_HOME/keyward, root's in /var/lib/keyward, others' in ~/.local/state/keyward. What was

@@ -174,9 +174,10 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
                                enum kw_digest_signature alg, const struct kw_purpose *purpose,
                                const uint8_t *digest, size_t len, uint8_t out[KW_RSA_MAX_BYTES],
                                struct kw_error *err);
-/* AES-256 key wrap by a key on the token: RFC 3394 or, padded, RFC 5649. *ret_wrapped may hold
- * KW_SECRET_MAX + 16. KW_KEY_UNUSABLE where the token has no mechanism that passes the known-answer
- * test. */
+/* AES-256 key wrap by a key on the keyring's own token, as kw_token_aes_wrap has it: RFC 3394 or,
+ * `padded`, RFC 5649, of at most KW_AES_DATA_MAX bytes. KW_KEY_UNUSABLE where the token has no
+ * mechanism that gives the known answers. These keys have no record and no twin.
+ * kw_keyring_aes_keys gives id and label of each; the caller frees *ret_keys with free(). */
 enum kw_status kw_keyring_aes_keys(struct kw_keyring *keyring, struct kw_token_key **ret_keys,
                                    size_t *ret_count, struct kw_error *err);
 enum kw_status kw_keyring_aes_wrap(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -188,14 +189,16 @@ enum kw_status kw_keyring_aes_unwrap(struct kw_keyring *keyring, const struct kw
                                      const uint8_t *wrapped, size_t len,
                                      struct kw_secret **ret_secret, struct kw_error *err);
 
-/* Whether the token that serves now answers, without an entry on the trail: KW_TOKEN and so on. */
+/* Whether the token that serves now answers, or the other one where it has a failover, without an
+ * entry on the trail: KW_TOKEN and so on. Opens a token that was not opened yet. */
 enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err);
 struct kw_keyring_stats {
     size_t sessions, sessions_in_use, sessions_max; /* of the token that serves */
-    uint64_t recoveries;                            /* sessions or logins that were won back */
+    uint64_t recoveries;                            /* how often a token was connected anew */
     uint64_t failovers, returns;                    /* switches to the second token and back */
     bool on_second;                                 /* it serves now */
 };
+/* Waits for no token: while one is connected anew, it gives what was true before. */
 void kw_keyring_stats(struct kw_keyring *keyring, struct kw_keyring_stats *ret_stats);
 
 /* ---- the forms of a data key: datakey.c ---- */
@@ -227,16 +230,30 @@ struct kw_key_settings {
     const int64_t *not_before; /* unix time in seconds; 0: none */
     const int64_t *expires;
     const struct cJSON *tags;   /* an object of strings: all of them, in the place of the others */
-    const struct cJSON *policy; /* a rotation policy, an object of at most 2 KiB of text */
+    const struct cJSON *policy; /* a rotation policy, an object of at most 2 KiB of text; an empty
+                                   one takes it away */
     enum kw_tristate enabled;
 };
+#define KW_SECONDS_MAX 253402300799 /* the end of the year 9999 */
+#define KW_POLICY_MAX  2048         /* bytes of a policy's text, compact */
+#define KW_OPS_COUNT   8
+/* Key Vault's names of one operation: "encrypt", "wrapKey". */
+const char *kw_key_op_name(enum kw_key_op op);
+bool kw_key_op_parse(const char *name, enum kw_key_op *ret_op);
 
 /* For what is done from now on by the functions of life.c, state.c and move.c, which don't say it
- * for themselves; NULL: nothing more. It stays the caller's. Not while another thread uses the
- * keyring. */
+ * for themselves; NULL: nothing more. It stays the caller's. Not while another thread uses one of
+ * these; what says its purpose may go on meanwhile. */
 void kw_keyring_set_purpose(struct kw_keyring *keyring, const struct kw_purpose *purpose);
-/* All changes at once, in one act "key.update" and one revision; dates go to the token as well (the
- * last whole day on which it is valid). */
+/* All changes at once, in one act "key.update" and one revision. The token is told too: that the
+ * key is enabled or not, as kw_keyring_step does; what operations are left of what it was made for
+ * (CKA_DECRYPT where it decrypts or unwraps for others, CKA_UNWRAP where it unwraps or imports,
+ * CKA_SIGN); its dates, by the day: the one on which it begins to be valid, and the last one on
+ * which it is valid for the whole day. Where the token takes no dates, or takes nothing away, the
+ * keyring warns of that and the record counts. Nothing is done where nothing is asked for. KW_USAGE
+ * for what makes no sense; KW_KEY_UNUSABLE where the key is deleted or its record bad (enabling
+ * begins a new one), or where that would spoil the key that signs records; KW_EXISTS where other
+ * programs change the same record all the time. */
 enum kw_status kw_keyring_update(struct kw_keyring *keyring, const struct kw_token_key *key,
                                  const struct kw_key_settings *settings, struct kw_error *err);
 
@@ -248,14 +265,17 @@ struct kw_new_key {
     const char *not_before; /* "2026-10-05" or "" */
     const char *expires;    /* "2027-10-05" or "" */
     bool extractable;
-    const struct kw_key_settings *settings; /* or NULL; its dates win over those above */
+    /* Or NULL. Its dates win over those above. Where they can't be put on record there is no key.
+     */
+    const struct kw_key_settings *settings;
 };
 /* KW_EXISTS where a key has that name already: a further version is made with kw_keyring_rotate. */
 enum kw_status kw_keyring_create(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                  struct kw_token_key *ret_key, struct kw_error *err);
 /* Makes the next version of a key that is there; the others stay as they are. `wanted->bits` 0 is
  * as many as they have, where that is the same for all. It is for what they are for, whatever
- * `wanted->use`, if that is import alone. KW_KEY_NOT_FOUND, KW_KEY_UNUSABLE where all are deleted.
+ * `wanted->use`, if that is the same for all. What its settings don't say of operations, tags and
+ * policy is as the newest of them has it. KW_KEY_NOT_FOUND, KW_KEY_UNUSABLE where all are deleted.
  */
 enum kw_status kw_keyring_rotate(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                  struct kw_token_key *ret_key, struct kw_error *err);
@@ -274,7 +294,7 @@ enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
                                      struct kw_error *err);
 
-/* ---- what PKCS#11 has no attribute for: record.c, records.c ---- */
+/* ---- what PKCS#11 has no attribute for: record.c, records.c, settings.c, change.c ---- */
 
 /* Where a key's private half came from. */
 enum kw_origin {
@@ -309,8 +329,9 @@ struct kw_key_record {
     char purge_after[KW_TIMESTAMP_SIZE];
     bool purge_protected; /* not even by request before that */
     char backed_up[KW_TIMESTAMP_SIZE];
-    bool decrypt, unwrap; /* what it may do while it is enabled */
-    struct cJSON *tags;   /* an object of strings, owned; or NULL */
+    bool decrypt, unwrap;  /* what it may do while it is enabled, as far as `ops` lets it */
+    struct cJSON *tags;    /* an object of strings, owned; or NULL */
+    enum kw_tristate sign; /* as `decrypt`; older records don't tell: as the token says */
     char updated[KW_TIMESTAMP_SIZE];
     unsigned ops;                /* of enum kw_key_op; 0: as the key's attributes say */
     int64_t not_before, expires; /* unix time in seconds; 0: as the key's dates say */
@@ -328,6 +349,11 @@ struct kw_version {
     const struct kw_token_key *key;
     const struct kw_key_record *record;
 };
+/* What may be done with it while it is enabled: the record's operations, as far as it was made for
+ * them; where the record names none, all that it was made for. Of enum kw_key_op. */
+unsigned kw_version_ops(const struct kw_version *version);
+/* By the second where the record says so, else by the key's dates. */
+enum kw_validity kw_version_validity(const struct kw_version *version, time_t now);
 /* The versions that `name` means (a pkcs11: URI, an id in hex, a label; NULL: all keys), by label
  * and then newest first. What a URI says of the token must be true of the keyring's. The array is
  * the caller's, to be freed with free(); what it points to is the keyring's. KW_KEY_NOT_FOUND. */
@@ -369,9 +395,9 @@ enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct k
 
 /* ---- what a service requires of a key: rules.c ---- */
 
-enum kw_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_SERVICE_COUNT };
+enum kw_cloud_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_CLOUD_SERVICE_COUNT };
 /* "data-connect", "customer-key", "dataverse", "defender". */
-bool kw_service_parse(const char *name, enum kw_service *ret_service);
+bool kw_cloud_service_parse(const char *name, enum kw_cloud_service *ret_service);
 
 #define KW_RULE_TEXT 160
 struct kw_rule_result {
@@ -396,7 +422,7 @@ struct kw_rule_subject {
     bool purge_protection;
     time_t now;
 };
-size_t kw_rules_check(enum kw_service service, const struct kw_rule_subject *subject,
+size_t kw_rules_check(enum kw_cloud_service service, const struct kw_rule_subject *subject,
                       struct kw_rule_result results[KW_RULES_MAX]);
 
 /* ---- PINs: pin.c ---- */
@@ -452,12 +478,14 @@ enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_tok
                                  struct kw_error *err);
 /* The other way: puts the key on the keyring's token as planned, both halves or none, if its public
  * half has the fingerprint. The id has to be free (KW_EXISTS); the name may be that of other
- * versions, which is what it was. KW_KEY_UNWRAP where the KEK does not unwrap it, KW_KEY_UNUSABLE
- * where that is disabled or deleted. */
+ * versions, which is what it was. Its record begins with the settings, as that of a new key does;
+ * NULL: none. KW_KEY_UNWRAP where the KEK does not unwrap it, KW_KEY_UNUSABLE where that is
+ * disabled or deleted. */
 enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_kek *kek,
                                   const uint8_t *wrapped, size_t wrapped_len,
                                   const uint8_t fingerprint[KW_SHA256_SIZE],
-                                  const struct kw_key_plan *plan, struct kw_token_key *ret_key,
-                                  struct kw_error *err);
+                                  const struct kw_key_plan *plan,
+                                  const struct kw_key_settings *settings,
+                                  struct kw_token_key *ret_key, struct kw_error *err);
 
 #endif

@@ -8,23 +8,26 @@ enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
                                      struct kw_error *err)
 {
-    uint8_t version[KW_VERSION_BYTES];
-    struct kw_key_plan plan;
+    struct planned_key planned;
+    struct kw_token_key key;
     struct kw_act act = {.ck_rv = 0};
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_plan(keyring, wanted, version, &plan, err);
+    enum kw_status status = kw_keyring_plan(keyring, wanted, &planned, err);
     if (!status && id_len > 0) {
-        plan.id = id;
-        plan.id_len = id_len;
+        planned.plan.id = id;
+        planned.plan.id_len = id_len;
     }
     if (!status)
         status = kw_act_begin(keyring, &act, "key.import", NULL, wanted->name, err);
     if (!status) {
-        status = kw_token_import_key(keyring->token, &plan, pkcs8, ret_key, &act.failure);
+        const struct record_start start = {KW_ORIGIN_FILE, wanted->settings, ""};
+        status = kw_token_import_key(keyring->token, &planned.plan, pkcs8, &key, &act.failure);
         if (!status)
-            kw_record_begin(keyring, ret_key, KW_ORIGIN_FILE);
-        status = kw_act_end(keyring, &act, status, status ? NULL : ret_key, err);
+            status = kw_record_begin_or_undo(keyring, &key, &start, &act.failure);
+        status = kw_act_end(keyring, &act, status, status ? NULL : &key, err);
     }
+    if (!status)
+        *ret_key = key;
     if (!status)
         kw_keyring_warn(keyring,
                         "the key \"%s\" was made by software, outside of the token: copies of it "
@@ -251,16 +254,22 @@ static enum kw_status bring_back(const struct kw_kek *kek, const struct kw_wrapp
 enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_kek *kek,
                                   const uint8_t *wrapped, size_t wrapped_len,
                                   const uint8_t fingerprint[KW_SHA256_SIZE],
-                                  const struct kw_key_plan *plan, struct kw_token_key *ret_key,
-                                  struct kw_error *err)
+                                  const struct kw_key_plan *plan,
+                                  const struct kw_key_settings *settings,
+                                  struct kw_token_key *ret_key, struct kw_error *err)
 {
+    enum kw_status checked = kw_settings_check(settings, err);
+    if (checked)
+        return checked;
     if (!kek->keyring)
         return kw_fail(err, KW_USAGE, "a backup is opened by a key on a token; name it with --kek");
     const struct kw_wrapped_key what = {
         .kek = &kek->key, .aes = kek->aes, .data = wrapped, .len = wrapped_len};
+    struct planned_key planned = {.plan = *plan};
+    kw_plan_days(&planned, settings);
     struct restoring job = {.keyring = keyring,
                             .fingerprint = fingerprint,
-                            .plan = plan,
+                            .plan = &planned.plan,
                             .transported = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
     struct kw_act act = {.ck_rv = 0};
     enum kw_status status = lock_both(keyring, kek->keyring, err);
@@ -271,9 +280,13 @@ enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_ke
     if (!status)
         status = kw_act_begin(keyring, &act, "key.restore", NULL, plan->label, err);
     if (!status) {
-        status = bring_back(kek, &what, &job, &act.failure);
+        char newest[KW_TIMESTAMP_SIZE] = "";
+        const struct record_start start = {KW_ORIGIN_BACKUP, settings, newest};
+        status = kw_newest_created(keyring, plan->label, newest, &act.failure);
         if (!status)
-            kw_record_begin(keyring, &job.key, KW_ORIGIN_BACKUP);
+            status = bring_back(kek, &what, &job, &act.failure);
+        if (!status)
+            status = kw_record_begin_or_undo(keyring, &job.key, &start, &act.failure);
         status = kw_act_end(keyring, &act, status, status ? NULL : &job.key, err);
     }
     unlock_both(keyring, kek->keyring);

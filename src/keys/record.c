@@ -5,9 +5,13 @@
 
 #include "internal.h"
 
+/* A program that knows the first one alone would drop what the second one says besides when it
+ * writes the record anew, and with it what the key may no longer do. So it is not to read that. */
 #define SCHEMA       "keyward-record-1"
+#define SCHEMA_MORE  "keyward-record-2"
 #define REVISION_MAX 1000000000
-static const struct kw_json_limits limits = {.bytes = KW_DATA_MAX, .depth = 3, .items = 200};
+static const struct kw_json_limits limits = {
+    .bytes = KW_DATA_MAX, .depth = KW_POLICY_DEPTH + 1, .items = 200 + KW_POLICY_ITEMS};
 
 static const char *const origin_names[KW_ORIGIN_COUNT] = {
     [KW_ORIGIN_UNKNOWN] = "unknown", [KW_ORIGIN_TOKEN] = "token",   [KW_ORIGIN_FILE] = "file",
@@ -22,6 +26,7 @@ const char *kw_origin_name(enum kw_origin origin)
 void kw_key_record_cleanup(struct kw_key_record *record)
 {
     cJSON_Delete(record->tags);
+    cJSON_Delete(record->policy);
     *record = (struct kw_key_record){.state = KW_RECORD_NONE};
 }
 
@@ -47,8 +52,9 @@ const char *kw_key_state_name(enum kw_key_state state)
 
 /* ---- the fields ---- */
 
-/* All but the schema, the key's names, its origin and its tags. */
-enum field_type { AS_TEXT, AS_TIME, AS_BOOL };
+/* All but the schema, the key's names, its origin, its operations, its tags and its policy. What
+ * records did not always have may be absent, and is not written where it says nothing. */
+enum field_type { AS_TEXT, AS_TIME, AS_BOOL, AS_TIME_IF_SET, AS_BOOL_IF_SET, AS_SECONDS_IF_SET };
 static const struct field {
     const char *name;
     enum field_type type;
@@ -60,21 +66,51 @@ static const struct field {
         name, type, offsetof(struct kw_key_record, member),                                        \
             sizeof(((struct kw_key_record *)NULL)->member)                                         \
     }
-    FIELD("made_on", AS_TEXT, made_on),         FIELD("created", AS_TIME, created),
-    FIELD("disabled", AS_BOOL, disabled),       FIELD("deleted", AS_TIME, deleted),
-    FIELD("purge_after", AS_TIME, purge_after), FIELD("purge_protected", AS_BOOL, purge_protected),
-    FIELD("backed_up", AS_TIME, backed_up),     FIELD("decrypt", AS_BOOL, decrypt),
+    FIELD("made_on", AS_TEXT, made_on),
+    FIELD("created", AS_TIME, created),
+    FIELD("disabled", AS_BOOL, disabled),
+    FIELD("deleted", AS_TIME, deleted),
+    FIELD("purge_after", AS_TIME, purge_after),
+    FIELD("purge_protected", AS_BOOL, purge_protected),
+    FIELD("backed_up", AS_TIME, backed_up),
+    FIELD("decrypt", AS_BOOL, decrypt),
     FIELD("unwrap", AS_BOOL, unwrap),
+    FIELD("sign", AS_BOOL_IF_SET, sign),
+    FIELD("updated", AS_TIME_IF_SET, updated),
+    FIELD("not_before", AS_SECONDS_IF_SET, not_before),
+    FIELD("expires", AS_SECONDS_IF_SET, expires),
 #undef FIELD
 };
+
+static void add_tristate(cJSON *json, const char *name, enum kw_tristate value)
+{
+    if (value != KW_UNSET)
+        kw_json_add_bool(json, name, value == KW_YES);
+}
 
 static void add_field(cJSON *json, const struct field *field, const struct kw_key_record *record)
 {
     const char *at = (const char *)record + field->offset;
-    if (field->type == AS_BOOL)
+    switch (field->type) {
+    case AS_BOOL:
         kw_json_add_bool(json, field->name, *(const bool *)(const void *)at);
-    else
+        break;
+    case AS_BOOL_IF_SET:
+        add_tristate(json, field->name, *(const enum kw_tristate *)(const void *)at);
+        break;
+    case AS_SECONDS_IF_SET:
+        if (*(const int64_t *)(const void *)at)
+            kw_json_add_number(json, field->name, (double)*(const int64_t *)(const void *)at);
+        break;
+    case AS_TIME_IF_SET:
+        if (at[0])
+            kw_json_add_text(json, field->name, at);
+        break;
+    case AS_TEXT:
+    case AS_TIME:
         kw_json_add_text(json, field->name, at);
+        break;
+    }
 }
 
 static bool is_time(const char *text)
@@ -90,20 +126,46 @@ static bool is_time(const char *text)
     return true;
 }
 
+static bool read_seconds(const cJSON *item, int64_t *ret_seconds)
+{
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 1) || item->valuedouble > KW_SECONDS_MAX ||
+        (double)(int64_t)item->valuedouble != item->valuedouble)
+        return false;
+    *ret_seconds = (int64_t)item->valuedouble;
+    return true;
+}
+
+static bool read_text(const cJSON *item, const struct field *field, char *at)
+{
+    const char *text = cJSON_GetStringValue(item);
+    size_t len = text ? strlen(text) : 0;
+    if (!text || len >= field->size || (field->type != AS_TEXT && !is_time(text)))
+        return false;
+    memcpy(at, text, len + 1);
+    return true;
+}
+
 static bool read_field(const cJSON *json, const struct field *field, struct kw_key_record *record)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, field->name);
     char *at = (char *)record + field->offset;
-    if (field->type == AS_BOOL) {
+    if (!item && field->type >= AS_TIME_IF_SET)
+        return true;
+    switch (field->type) {
+    case AS_BOOL:
         *(bool *)(void *)at = cJSON_IsTrue(item);
         return cJSON_IsBool(item);
+    case AS_BOOL_IF_SET:
+        *(enum kw_tristate *)(void *)at = cJSON_IsTrue(item) ? KW_YES : KW_NO;
+        return cJSON_IsBool(item);
+    case AS_SECONDS_IF_SET:
+        return read_seconds(item, (int64_t *)(void *)at);
+    case AS_TIME_IF_SET:
+    case AS_TEXT:
+    case AS_TIME:
+        break;
     }
-    const char *text = cJSON_GetStringValue(item);
-    size_t len = text ? strlen(text) : 0;
-    if (!text || len >= field->size || (field->type == AS_TIME && !is_time(text)))
-        return false;
-    memcpy(at, text, len + 1);
-    return true;
+    return read_text(item, field, at);
 }
 
 /* ---- the whole ---- */
@@ -114,15 +176,20 @@ static cJSON *make(const struct kw_key_record *record, const struct kw_token_key
     char id[2 * KW_KEY_ID_MAX + 1];
     kw_hex_encode(key->id, key->id_len, id);
     cJSON *json = cJSON_CreateObject();
-    kw_json_add_text(json, "schema", SCHEMA);
+    bool more = record->ops || record->not_before || record->expires || record->policy;
+    kw_json_add_text(json, "schema", more ? SCHEMA_MORE : SCHEMA);
     kw_json_add_text(json, "modulus_sha256", fingerprint);
     kw_json_add_text(json, "id", id);
     kw_json_add_number(json, "revision", (double)record->revision);
     kw_json_add_text(json, "origin", kw_origin_name(record->origin));
     for (size_t i = 0; i < KW_COUNT(fields); i++)
         add_field(json, &fields[i], record);
+    if (record->ops)
+        kw_json_add(json, "key_ops", kw_ops_to_json(record->ops));
     kw_json_add(json, "tags",
                 record->tags ? cJSON_Duplicate(record->tags, true) : cJSON_CreateObject());
+    if (record->policy)
+        kw_json_add(json, "policy", cJSON_Duplicate(record->policy, true));
     return json;
 }
 
@@ -138,7 +205,7 @@ enum kw_status kw_record_encode(const struct kw_key_record *record, const struct
         status = kw_fail_memory(err);
     else if (len > ret_text->max - ret_text->len)
         status = kw_fail(err, KW_USAGE,
-                         "a key's tags take more than the %zu bytes that its record "
+                         "a key's tags and policy take more than the %zu bytes that its record "
                          "has room for; shorten them",
                          ret_text->max);
     else
@@ -172,13 +239,34 @@ static bool read_tags(cJSON *json, struct kw_key_record *record)
     return true;
 }
 
+static bool read_ops(const cJSON *json, struct kw_key_record *record)
+{
+    const cJSON *ops = cJSON_GetObjectItemCaseSensitive(json, "key_ops");
+    return !ops || kw_ops_from_json(ops, &record->ops);
+}
+
+static bool read_policy(cJSON *json, struct kw_key_record *record)
+{
+    const cJSON *policy = cJSON_GetObjectItemCaseSensitive(json, "policy");
+    if (policy && !kw_policy_fits(policy))
+        return false;
+    if (policy)
+        record->policy = cJSON_DetachItemFromObjectCaseSensitive(json, "policy");
+    return true;
+}
+
+static bool is_schema(const char *schema)
+{
+    return schema && (strcmp(schema, SCHEMA) == 0 || strcmp(schema, SCHEMA_MORE) == 0);
+}
+
 static bool read_all(cJSON *json, const char *fingerprint, struct kw_key_record *record)
 {
     const char *schema = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "schema"));
     const char *modulus =
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "modulus_sha256"));
     const cJSON *revision = cJSON_GetObjectItemCaseSensitive(json, "revision");
-    if (!schema || strcmp(schema, SCHEMA) != 0 || !modulus || strcmp(modulus, fingerprint) != 0 ||
+    if (!is_schema(schema) || !modulus || strcmp(modulus, fingerprint) != 0 ||
         !cJSON_IsNumber(revision) || revision->valueint < 1 || revision->valueint > REVISION_MAX ||
         revision->valuedouble > revision->valueint)
         return false;
@@ -186,7 +274,8 @@ static bool read_all(cJSON *json, const char *fingerprint, struct kw_key_record 
     for (size_t i = 0; i < KW_COUNT(fields); i++)
         if (!read_field(json, &fields[i], record))
             return false;
-    return read_origin(json, record) && read_tags(json, record);
+    return read_origin(json, record) && read_ops(json, record) && read_tags(json, record) &&
+           read_policy(json, record);
 }
 
 enum kw_status kw_record_decode(const char *text, size_t len, const char *fingerprint,

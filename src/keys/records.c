@@ -143,6 +143,23 @@ static enum kw_status store(struct kw_keyring *keyring, const char *label, const
     return kw_catalogue_write(&keyring->config, token, label, status ? value : NULL, err);
 }
 
+/* Two programs that change a record at once would each undo what the other one did. That nobody did
+ * so is looked at as late as can be: there is no lock on a token. */
+static enum kw_status check_unchanged(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                      long revision, struct kw_error *err)
+{
+    struct kw_key_record now = {.state = KW_RECORD_NONE};
+    char label[96];
+    enum kw_status status = kw_record_load(keyring, key, &now, err);
+    if (!status && now.revision != revision)
+        status = kw_fail(err, KW_EXISTS,
+                         "the record of key \"%s\" was changed by another program just now; look "
+                         "at it with keyward key show, then try again",
+                         kw_printable(key->label, strlen(key->label), label, sizeof(label)));
+    kw_key_record_cleanup(&now);
+    return status;
+}
+
 enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err)
 {
@@ -151,48 +168,20 @@ enum kw_status kw_record_save(struct kw_keyring *keyring, const struct kw_token_
     struct kw_buffer payload = KW_BUFFER_INIT(PAYLOAD_MAX);
     struct kw_buffer jws = KW_BUFFER_INIT(KW_DATA_MAX + 1);
     enum kw_status status;
-    record->revision++;
+    long before = record->revision++;
+    kw_timestamp(time(NULL), record->updated);
     if (!(status = name_record(keyring, key, label, err)) &&
         !(status = kw_record_encode(record, key, fingerprint_of(label), &payload, err)) &&
         !(status = kw_signer_get(keyring, &signer, err)) &&
         !(status = kw_jws_sign(keyring->token, signer, &payload, &jws, err)) &&
-        !(status = kw_buffer_append(&jws, "", 1, err)))
+        !(status = kw_buffer_append(&jws, "", 1, err)) &&
+        !(status = check_unchanged(keyring, key, before, err)))
         status = store(keyring, label, (const char *)jws.data, jws.len - 1, err);
     if (!status)
         record->state = KW_RECORD_GOOD;
     kw_buffer_cleanup(&payload);
     kw_buffer_cleanup(&jws);
     return status;
-}
-
-void kw_record_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
-                     enum kw_origin origin)
-{
-    struct kw_key_record record = {.state = KW_RECORD_NONE};
-    struct kw_error err;
-    const struct kw_token_info *token = kw_token_info(keyring->token);
-    enum kw_status status = kw_record_load(keyring, key, &record, &err);
-    if (!status && kw_key_state(&record) != KW_KEY_ENABLED) {
-        kw_keyring_warn(keyring,
-                        "the token has a record of this very key already (%s), which goes on to "
-                        "count; keyward key show tells what it says",
-                        kw_key_state_name(kw_key_state(&record)));
-        kw_key_record_cleanup(&record);
-        return;
-    }
-    long revision = record.revision;
-    kw_key_record_cleanup(&record);
-    record = (struct kw_key_record){
-        .revision = revision, .origin = origin, .decrypt = key->decrypt, .unwrap = key->unwrap};
-    kw_timestamp(time(NULL), record.created);
-    if (origin == KW_ORIGIN_TOKEN)
-        memcpy(record.made_on, token->serial, sizeof(record.made_on));
-    if (!status)
-        status = kw_record_save(keyring, key, &record, &err);
-    if (status)
-        kw_keyring_warn(keyring, "the key was made, but no record says when and how: %.300s",
-                        err.message);
-    kw_key_record_cleanup(&record);
 }
 
 enum kw_status kw_record_remove(struct kw_keyring *keyring, const struct kw_token_key *key,

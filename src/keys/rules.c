@@ -9,18 +9,18 @@
 /* The publisher's "no expiry" where a date can't be left out. */
 #define NEVER "9999-12-31"
 
-static const char *const service_names[KW_SERVICE_COUNT] = {
+static const char *const service_names[KW_CLOUD_SERVICE_COUNT] = {
     [KW_DATA_CONNECT] = "data-connect",
     [KW_CUSTOMER_KEY] = "customer-key",
     [KW_DATAVERSE] = "dataverse",
     [KW_DEFENDER] = "defender",
 };
 
-bool kw_service_parse(const char *name, enum kw_service *ret_service)
+bool kw_cloud_service_parse(const char *name, enum kw_cloud_service *ret_service)
 {
-    for (int i = 0; i < KW_SERVICE_COUNT; i++) {
+    for (int i = 0; i < KW_CLOUD_SERVICE_COUNT; i++) {
         if (strcasecmp(name, service_names[i]) == 0) {
-            *ret_service = (enum kw_service)i;
+            *ret_service = (enum kw_cloud_service)i;
             return true;
         }
     }
@@ -169,7 +169,7 @@ static bool has_backup(const struct kw_rule_subject *subject, char actual[KW_RUL
 }
 
 static const struct rule {
-    enum kw_service service;
+    enum kw_cloud_service service;
     const char *rule;
     const char *scope;
     const char *expected;
@@ -212,9 +212,9 @@ static const struct rule {
 
 /* What this program requires of any key. */
 static const struct rule common_rules[] = {
-    {KW_SERVICE_COUNT, "KeyState", "Key", "enabled", is_enabled,
+    {KW_CLOUD_SERVICE_COUNT, "KeyState", "Key", "enabled", is_enabled,
      "keyward key show says why it is not"},
-    {KW_SERVICE_COUNT, "KeyProtection", "Key", "sensitive", is_protected,
+    {KW_CLOUD_SERVICE_COUNT, "KeyProtection", "Key", "sensitive", is_protected,
      "make a new key; this one may have left its token"},
 };
 
@@ -227,7 +227,7 @@ static struct kw_rule_result apply(const struct rule *rule, const struct kw_rule
     return result;
 }
 
-size_t kw_rules_check(enum kw_service service, const struct kw_rule_subject *subject,
+size_t kw_rules_check(enum kw_cloud_service service, const struct kw_rule_subject *subject,
                       struct kw_rule_result results[KW_RULES_MAX])
 {
     size_t count = 0;

@@ -7,84 +7,6 @@
 #define DEFAULT_RETENTION_DAYS 90
 #define SECONDS_A_DAY          86400
 
-/* ---- records in hand ---- */
-
-typedef enum kw_status (*record_fn)(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                    const void *context, struct kw_key_record *record,
-                                    struct kw_error *err);
-
-/* Calls `work`, an act named `op`, with the lock held, the token connected and an empty record to
- * fill. */
-static enum kw_status with_record(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                  const char *op, record_fn work, const void *context,
-                                  struct kw_error *err)
-{
-    struct kw_key_record record = {.state = KW_RECORD_NONE};
-    struct kw_act act = {.ck_rv = 0};
-    (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_connect(keyring, err);
-    if (!status)
-        status = kw_act_begin(keyring, &act, op, key, NULL, err);
-    if (!status) {
-        status = work(keyring, key, context, &record, &act.failure);
-        kw_record_changed(keyring, key, &record, status == KW_OK);
-        status = kw_act_end(keyring, &act, status, NULL, err);
-    }
-    (void)pthread_mutex_unlock(&keyring->lock);
-    kw_key_record_cleanup(&record);
-    return status;
-}
-
-/* The key's record, or a new one where there is none. A bad one is an error unless `begin` is set:
- * then it begins anew. */
-static enum kw_status load_or_begin(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                    bool begin, struct kw_key_record *record, struct kw_error *err)
-{
-    char label[96];
-    enum kw_status status = kw_record_load(keyring, key, record, err);
-    if (status || record->state == KW_RECORD_GOOD)
-        return status;
-    kw_printable(key->label, strlen(key->label), label, sizeof(label));
-    if (record->state == KW_RECORD_BAD && !begin)
-        return kw_fail(err, KW_KEY_UNUSABLE,
-                       "the record of key \"%s\" can't be trusted (%s); find out who changed it, "
-                       "then begin a new one with keyward key enable or key delete",
-                       label, record->fault);
-    if (record->state == KW_RECORD_BAD)
-        kw_keyring_warn(keyring,
-                        "the record of key \"%s\" could not be trusted (%s); a new one was begun",
-                        label, record->fault);
-    *record = (struct kw_key_record){.origin = key->local ? KW_ORIGIN_TOKEN : KW_ORIGIN_UNKNOWN,
-                                     .revision = record->revision,
-                                     .decrypt = key->decrypt,
-                                     .unwrap = key->unwrap};
-    /* What it was allowed before the record was lost is not known any more. */
-    if (record->decrypt || record->unwrap || key->sign)
-        return KW_OK;
-    status = kw_token_key_purpose(keyring->token, key, &record->decrypt, &record->unwrap, err);
-    if (!status && !record->decrypt && !record->unwrap)
-        record->decrypt = record->unwrap = true;
-    return status;
-}
-
-/* ---- the token's part ---- */
-
-/* A token that does not let itself be told leaves it to Keyward. */
-static enum kw_status tell_token(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                 const struct kw_key_record *record, struct kw_error *err)
-{
-    bool enabled = kw_key_state(record) == KW_KEY_ENABLED;
-    enum kw_status status = kw_token_allow_key(keyring->token, key, enabled && record->decrypt,
-                                               enabled && record->unwrap, err);
-    if (status != KW_KEY_UNUSABLE || enabled)
-        return status;
-    kw_keyring_warn(keyring,
-                    "the token \"%s\" does not take away what a key may do: Keyward refuses the "
-                    "key now, but other programs with the PIN can still use it",
-                    kw_token_info(keyring->token)->label);
-    return KW_OK;
-}
-
 /* ---- the steps ---- */
 
 long kw_keyring_retention_days(const struct kw_keyring *keyring)
@@ -149,7 +71,7 @@ static enum kw_status take_step(struct kw_keyring *keyring, const struct kw_toke
                                 struct kw_error *err)
 {
     enum kw_key_step step = *(const enum kw_key_step *)context;
-    enum kw_status status = load_or_begin(keyring, key, steps[step].begins, record, err);
+    enum kw_status status = kw_load_or_begin(keyring, key, steps[step].begins, record, err);
     if (!status)
         status = check_step(keyring, key, step, record, err);
     if (status)
@@ -169,18 +91,21 @@ static enum kw_status take_step(struct kw_keyring *keyring, const struct kw_toke
         recover_now(record);
         break;
     }
+    struct kw_use_flags uses;
+    kw_record_uses(record, &uses);
+    bool gives = kw_key_state(record) == KW_KEY_ENABLED;
     if (steps[step].gives_back) {
-        status = tell_token(keyring, key, record, err);
+        status = kw_tell_token(keyring, key, &uses, gives, err);
         return status ? status : kw_record_save(keyring, key, record, err);
     }
     status = kw_record_save(keyring, key, record, err);
-    return status ? status : tell_token(keyring, key, record, err);
+    return status ? status : kw_tell_token(keyring, key, &uses, gives, err);
 }
 
 enum kw_status kw_keyring_step(struct kw_keyring *keyring, const struct kw_token_key *key,
                                enum kw_key_step step, struct kw_error *err)
 {
-    return with_record(keyring, key, steps[step].op, take_step, &step, err);
+    return kw_with_record(keyring, key, steps[step].op, take_step, &step, err);
 }
 
 /* ---- purging ---- */
@@ -206,7 +131,7 @@ static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_ke
 {
     (void)context;
     const struct kw_version version = {key, record};
-    enum kw_status status = load_or_begin(keyring, key, false, record, err);
+    enum kw_status status = kw_load_or_begin(keyring, key, false, record, err);
     if (!status)
         status = kw_version_check_purge(&version, err);
     if (status)
@@ -221,24 +146,16 @@ static enum kw_status purge(struct kw_keyring *keyring, const struct kw_token_ke
 enum kw_status kw_keyring_purge(struct kw_keyring *keyring, const struct kw_token_key *key,
                                 struct kw_error *err)
 {
-    return with_record(keyring, key, "key.purge", purge, NULL, err);
+    return kw_with_record(keyring, key, "key.purge", purge, NULL, err);
 }
 
 /* ---- tags and other notes ---- */
-
-static bool is_tag_text(const char *text, size_t len)
-{
-    bool printable = len <= KW_TAG_TEXT_MAX && kw_utf8_valid(text, len);
-    for (size_t i = 0; i < len && printable; i++)
-        printable = (unsigned char)text[i] >= ' ' && text[i] != 0x7f;
-    return printable;
-}
 
 static enum kw_status set_tag(struct kw_key_record *record, const char *tag, struct kw_error *err)
 {
     const char *equals = strchr(tag, '=');
     size_t len = equals ? (size_t)(equals - tag) : 0;
-    if (len == 0 || !is_tag_text(tag, len) || !is_tag_text(equals + 1, strlen(equals + 1)))
+    if (len == 0 || !kw_is_tag_text(tag, len) || !kw_is_tag_text(equals + 1, strlen(equals + 1)))
         return kw_fail(err, KW_USAGE,
                        "a tag is NAME=VALUE, each of at most %d printable bytes; an empty VALUE "
                        "takes it away",
@@ -268,7 +185,7 @@ static enum kw_status set_tags(struct kw_keyring *keyring, const struct kw_token
                                struct kw_error *err)
 {
     const struct tags *tags = context;
-    enum kw_status status = load_or_begin(keyring, key, false, record, err);
+    enum kw_status status = kw_load_or_begin(keyring, key, false, record, err);
     for (size_t i = 0; i < tags->count && !status; i++)
         status = set_tag(record, tags->items[i], err);
     return status ? status : kw_record_save(keyring, key, record, err);
@@ -278,7 +195,7 @@ enum kw_status kw_keyring_tag(struct kw_keyring *keyring, const struct kw_token_
                               const char *const *tags, size_t count, struct kw_error *err)
 {
     const struct tags context = {tags, count};
-    return with_record(keyring, key, "key.tag", set_tags, &context, err);
+    return kw_with_record(keyring, key, "key.tag", set_tags, &context, err);
 }
 
 static enum kw_status note_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -286,7 +203,7 @@ static enum kw_status note_backup(struct kw_keyring *keyring, const struct kw_to
                                   struct kw_error *err)
 {
     (void)context;
-    enum kw_status status = load_or_begin(keyring, key, false, record, err);
+    enum kw_status status = kw_load_or_begin(keyring, key, false, record, err);
     kw_timestamp(time(NULL), record->backed_up);
     return status ? status : kw_record_save(keyring, key, record, err);
 }
@@ -294,5 +211,5 @@ static enum kw_status note_backup(struct kw_keyring *keyring, const struct kw_to
 enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
                                       struct kw_error *err)
 {
-    return with_record(keyring, key, "key.note-backup", note_backup, NULL, err);
+    return kw_with_record(keyring, key, "key.note-backup", note_backup, NULL, err);
 }

@@ -198,8 +198,15 @@ static enum kw_status take_kept(struct kw_keyring *keyring, const struct kw_toke
     return status;
 }
 
+struct unwrapping {
+    const struct kw_unwrap_policy *policy;
+    const uint8_t *wrapped;
+    size_t wrapped_len;
+    struct kw_data_key data_key; /* what came of it */
+};
+
 static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                  const struct unwrap_job *job, struct kw_act *act,
+                                  const struct unwrapping *job, struct kw_act *act,
                                   struct kw_data_key *ret_data_key)
 {
     struct kw_error *err = &act->failure;
@@ -226,52 +233,39 @@ static enum kw_status unwrap_once(struct kw_keyring *keyring, const struct kw_to
     return KW_OK;
 }
 
-static enum kw_status check_use(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                struct kw_error *err)
+static enum kw_status work(struct kw_keyring *keyring, const struct kw_token_key *key,
+                           void *context, struct kw_act *act)
 {
-    (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_check_use(keyring, key, err);
-    if (!status)
-        status = kw_check_twin(keyring, key, err);
-    (void)pthread_mutex_unlock(&keyring->lock);
-    return status;
-}
-
-/* Intent, unwrapping, outcome. A data key whose outcome can't be written is not handed out. */
-static enum kw_status unwrap_on_record(struct kw_keyring *keyring, const struct kw_token_key *key,
-                                       const struct unwrap_job *job,
-                                       struct kw_data_key *ret_data_key, struct kw_error *err)
-{
-    struct kw_act act = {
-        .deed = {.run = job->purpose->run, .drop = job->purpose->drop, .file = job->purpose->file}};
-    struct kw_data_key data_key = {.secret = NULL};
-    enum kw_status status = kw_act_begin(keyring, &act, "unwrap", key, NULL, err);
+    struct unwrapping *job = context;
+    enum kw_status status = unwrap_once(keyring, key, job, act, &job->data_key);
     if (status)
         return status;
-    status = check_use(keyring, key, &act.failure);
-    if (!status)
-        status = unwrap_once(keyring, key, job, &act, &data_key);
-    act.deed.key.alg = status ? NULL : kw_wrap_alg_name(data_key.alg);
-    status = kw_act_end_unlocked(keyring, &act, status, err);
-    if (status) {
-        kw_data_key_cleanup(&data_key);
-        return status;
-    }
-    data_key.key = key;
-    *ret_data_key = data_key;
+    job->data_key.key = key;
+    act->deed.key.alg = kw_wrap_alg_name(job->data_key.alg);
     return KW_OK;
 }
 
-enum kw_status kw_unwrap_here(struct kw_keyring *keyring, const struct kw_token_key *key,
-                              const struct unwrap_job *job, struct kw_data_key *ret_data_key,
-                              struct kw_error *err)
+enum kw_status kw_keyring_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 const struct kw_unwrap_policy *policy,
+                                 const struct kw_purpose *purpose, const uint8_t *wrapped,
+                                 size_t wrapped_len, struct kw_data_key *ret_data_key,
+                                 struct kw_error *err)
 {
+    struct unwrapping job = {.policy = policy, .wrapped = wrapped, .wrapped_len = wrapped_len};
+    const struct kw_operation operation = {
+        .op = "unwrap", .purpose = purpose, .work = work, .context = &job};
     char label[96];
     kw_printable(key->label, strlen(key->label), label, sizeof(label));
-    if (job->wrapped_len != key->public.modulus_len)
+    if (wrapped_len != key->public.modulus_len)
         return kw_fail(err, KW_METADATA,
                        "the wrapped data key has %zu bytes, but key \"%s\" has %zu bits and needs "
                        "%zu; the metadata is damaged or names the wrong key",
-                       job->wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
-    return unwrap_on_record(keyring, key, job, ret_data_key, err);
+                       wrapped_len, label, kw_rsa_bits(&key->public), key->public.modulus_len);
+    enum kw_status status = kw_operate(keyring, key, &operation, err);
+    if (status) {
+        kw_data_key_cleanup(&job.data_key);
+        return status;
+    }
+    *ret_data_key = job.data_key;
+    return KW_OK;
 }

@@ -240,21 +240,42 @@ static void name_key(const struct kw_keyring *keyring, struct kw_act *act,
     }
 }
 
+static enum kw_status begin(struct kw_keyring *keyring, struct kw_act *act, const char *op,
+                            const struct kw_token_key *key, const struct kw_purpose *purpose,
+                            struct kw_error *err)
+{
+    const struct kw_token_info *token = kw_keyring_info(keyring);
+    act->deed.phase = KW_INTENT;
+    act->deed.op = op;
+    act->deed.key.token = token->label;
+    act->deed.key.serial = token->serial;
+    if (purpose) {
+        act->deed.run = purpose->run;
+        act->deed.drop = purpose->drop;
+        act->deed.file = purpose->file;
+        act->deed.request.client = purpose->client;
+        act->deed.request.request = purpose->request;
+        act->deed.request.correlation = purpose->correlation;
+        act->deed.request.outer = purpose->outer;
+        act->deed.request.pool = purpose->pool;
+    }
+    name_key(keyring, act, key);
+    return kw_keyring_append(keyring, &act->deed, 1, err);
+}
+
 enum kw_status kw_act_begin(struct kw_keyring *keyring, struct kw_act *act, const char *op,
                             const struct kw_token_key *key, const char *name, struct kw_error *err)
 {
-    const struct kw_token_info *token = kw_keyring_info(keyring);
-    struct kw_deed purpose = act->deed;
-    *act = (struct kw_act){.deed = {.phase = KW_INTENT,
-                                    .op = op,
-                                    .run = purpose.run,
-                                    .drop = purpose.drop,
-                                    .file = purpose.file}};
-    act->deed.key.token = token->label;
-    act->deed.key.serial = token->serial;
-    act->deed.key.label = name;
-    name_key(keyring, act, key);
-    return kw_keyring_append(keyring, &act->deed, 1, err);
+    *act = (struct kw_act){.deed = {.key = {.label = name}}};
+    return begin(keyring, act, op, key, keyring->purpose, err);
+}
+
+enum kw_status kw_act_begin_unlocked(struct kw_keyring *keyring, struct kw_act *act,
+                                     const struct kw_operation *operation,
+                                     const struct kw_token_key *key, struct kw_error *err)
+{
+    *act = (struct kw_act){.deed = {.key = {.alg = operation->alg}}};
+    return begin(keyring, act, operation->op, key, operation->purpose, err);
 }
 
 static enum kw_status put_outcome(struct kw_keyring *keyring, struct kw_act *act,
@@ -302,6 +323,13 @@ enum kw_status kw_act_end_unlocked(struct kw_keyring *keyring, struct kw_act *ac
 }
 
 /* ---- for other floors, and for a keyring's end ---- */
+
+void kw_keyring_set_purpose(struct kw_keyring *keyring, const struct kw_purpose *purpose)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    keyring->purpose = purpose;
+    (void)pthread_mutex_unlock(&keyring->lock);
+}
 
 enum kw_status kw_keyring_witness(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                   size_t count, struct kw_error *err)

@@ -1,4 +1,4 @@
-/* A command that reads the plaintext of one file from its standard input. */
+/* A command that reads its standard input: the plaintext of one file, or an event. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -50,17 +50,17 @@ static enum kw_status make_ends(int pipe_ends[2], int talk[2], struct kw_error *
     return KW_OK;
 }
 
-enum kw_status kw_command_start(int launcher, const struct kw_command_for *what,
+enum kw_status kw_command_start(int launcher,
+                                const struct kw_command_entry entries[KW_COMMAND_ENTRIES],
                                 struct kw_command *ret_command, struct kw_error *err)
 {
     int ends[2] = {-1, -1};
     int talk[2] = {-1, -1};
     struct kw_buffer request = KW_BUFFER_INIT(COMMAND_REQUEST_MAX);
-    enum kw_status status;
-    if (!(status = make_ends(ends, talk, err)) &&
-        !(status = add_entry(&request, "KEYWARD_DROP", what->drop, err)) &&
-        !(status = add_entry(&request, "KEYWARD_FILE", what->file, err)) &&
-        !(status = add_entry(&request, "KEYWARD_RUN", what->run, err))) {
+    enum kw_status status = make_ends(ends, talk, err);
+    for (size_t i = 0; i < KW_COMMAND_ENTRIES && !status; i++)
+        status = add_entry(&request, entries[i].name, entries[i].value, err);
+    if (!status) {
         const int fds[COMMAND_FDS] = {ends[0], talk[1], ends[1]};
         status = send_request(launcher, &request, fds, err);
     }

@@ -26,11 +26,13 @@ enum kw_status kw_run_deliver(const struct kw_run *run, struct kw_flow *flow,
                               struct kw_flow_job *job, bool (*go_on)(void *context), void *context,
                               struct kw_flow_result *ret_result, struct kw_error *err)
 {
-    const struct kw_command_for what = {
-        .drop = kw_drop_path(run->drop), .file = job->source_name, .run = run->id};
+    const struct kw_command_entry entries[KW_COMMAND_ENTRIES] = {
+        {"KEYWARD_DROP", kw_drop_path(run->drop)},
+        {"KEYWARD_FILE", job->source_name},
+        {"KEYWARD_RUN", run->id}};
     struct kw_command command;
     struct kw_error failure = {.status = KW_OK};
-    enum kw_status status = kw_command_start(run->launcher, &what, &command, err);
+    enum kw_status status = kw_command_start(run->launcher, entries, &command, err);
     if (status)
         return status;
     status = kw_sink_pipe_new(command.input, "the command", go_on, context, &job->sink, &failure);

@@ -60,10 +60,10 @@ struct run_file {
     uint32_t crc32; /* of the plaintext */
     uint64_t milliseconds;
     struct stamp source;    /* of the file in the drop */
-    bool listed;            /* the journal has what became of it, in the members above */
+    bool listed;            /* the journal has what becomes of it, in the members above */
     bool kept;              /* and that is still so: nothing is left to do */
     bool recorded;          /* it is on the audit trail too, as the journal says */
-    uint64_t inode;         /* of the output that was about to get its name, or 0 */
+    uint64_t inode;         /* of the output that was about to get its name then, or 0 */
     enum kw_status failure; /* of a file that failed */
     char *message;          /* its sentence; owned, NULL where memory ran out */
 };
@@ -124,10 +124,10 @@ enum kw_status kw_run_record(struct kw_run *run, enum kw_status outcome,
 enum kw_status kw_journal_find(struct kw_run *run, struct kw_error *err);
 /* Begins one, unless the run goes on from one. */
 enum kw_status kw_journal_begin(struct kw_run *run, struct kw_error *err);
-/* A file is about to get its name; what became of a file. Any thread. */
-enum kw_status kw_journal_naming(struct kw_run *run, size_t index, uint64_t inode,
-                                 struct kw_error *err);
-enum kw_status kw_journal_ended(struct kw_run *run, size_t index, struct kw_error *err);
+/* What becomes of a file: of one that is about to get its name, with its inode, else once it has
+ * ended, without. Any thread. */
+enum kw_status kw_journal_list(struct kw_run *run, size_t index, const struct run_file *file,
+                               struct kw_error *err);
 /* What became of these files is on the audit trail. Any thread. */
 enum kw_status kw_journal_recorded(struct kw_run *run, const size_t *files, size_t count,
                                    struct kw_error *err);
@@ -144,8 +144,10 @@ enum kw_status kw_journal_check_header(struct kw_run *run, const struct cJSON *h
                                        struct kw_error *err);
 /* Takes what a further line says; false where it is none that this program wrote. */
 bool kw_journal_take_line(struct kw_run *run, const struct cJSON *line);
-struct cJSON *kw_journal_line(const struct run_file *file, size_t index);
-struct cJSON *kw_journal_recorded_line(const size_t *files, size_t count);
+enum kw_status kw_journal_line(const struct run_file *file, size_t index, struct kw_buffer *out,
+                               struct kw_error *err);
+enum kw_status kw_journal_recorded_line(const size_t *files, size_t count, struct kw_buffer *out,
+                                        struct kw_error *err);
 
 /* Looks whether the files that the journal lists are as it says, `kept` then, and takes away those
  * that aren't, with what a killed process left. */
@@ -163,13 +165,15 @@ struct kw_command {
     int input; /* the writing end of a pipe */
     int talk;  /* to the launcher */
 };
-/* What it is told, as KEYWARD_DROP, KEYWARD_FILE and KEYWARD_RUN in its environment. */
-struct kw_command_for {
-    const char *drop, *file, *run;
+/* What it is told in its environment. */
+#define KW_COMMAND_ENTRIES 3
+struct kw_command_entry {
+    const char *name, *value;
 };
 /* Has the launcher run its command with a pipe for its standard input. KW_WRITE. One of the next
  * two has to follow, which also tell when it could not be started. Any thread. */
-enum kw_status kw_command_start(int launcher, const struct kw_command_for *what,
+enum kw_status kw_command_start(int launcher,
+                                const struct kw_command_entry entries[KW_COMMAND_ENTRIES],
                                 struct kw_command *ret_command, struct kw_error *err);
 /* Ends its input and waits until it has ended; `go_on` is asked several times a second whether to
  * wait on. KW_WRITE unless it ended with 0, KW_INTERRUPTED. */

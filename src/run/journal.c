@@ -1,10 +1,11 @@
 /* journal: the file beside a run's output that says how far the run is, so that another process can
  * go on from there. Its lines are in journal_lines.c.
  *
- * A file is listed twice: before it gets its name, by its inode, and when it has ended. Whatever
- * moment the process is killed at, what is in the folder can be told from what someone else put
- * there. A line is written whole or taken back. It is not brought to the disk line by line: after a
- * power cut there may be files that it does not list, and these count as someone else's. */
+ * A file is listed once it is whole, by its inode, before it gets its name; or, where it gets none,
+ * when it has ended. Whatever moment the process is killed at, what is in the folder can be told
+ * from what someone else put there. A line is written whole or taken back. It is not brought to the
+ * disk line by line: after a power cut there may be files that it does not list, and these count as
+ * someone else's. */
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -257,45 +258,40 @@ enum kw_status kw_journal_begin(struct kw_run *run, struct kw_error *err)
     return status;
 }
 
-/* Takes the line over. */
-static enum kw_status append(struct kw_run *run, cJSON *line, struct kw_error *err)
+static enum kw_status append(struct kw_run *run, const struct kw_buffer *line, struct kw_error *err)
 {
     struct journal *journal = &run->journal;
-    struct kw_buffer buffer = KW_BUFFER_INIT(LINE_MAX_BYTES);
-    enum kw_status status = kw_json_write(line, KW_JSON_LINE, &buffer, err);
-    if (!status) {
-        (void)pthread_mutex_lock(&journal->lock);
-        status = kw_write_full(journal->fd, buffer.data, buffer.len,
-                               "the run's journal " KW_JOURNAL_NAME, err);
-        if (!status)
-            journal->size += (off_t)buffer.len;
-        else if (ftruncate(journal->fd, journal->size) != 0)
-            status = fail_journal(run, errno, err);
-        (void)pthread_mutex_unlock(&journal->lock);
-    }
-    kw_buffer_cleanup(&buffer);
+    (void)pthread_mutex_lock(&journal->lock);
+    enum kw_status status = kw_write_full(journal->fd, line->data, line->len,
+                                          "the run's journal " KW_JOURNAL_NAME, err);
+    if (!status)
+        journal->size += (off_t)line->len;
+    else if (ftruncate(journal->fd, journal->size) != 0)
+        status = fail_journal(run, errno, err);
+    (void)pthread_mutex_unlock(&journal->lock);
     return status;
 }
 
-enum kw_status kw_journal_naming(struct kw_run *run, size_t index, uint64_t inode,
-                                 struct kw_error *err)
+enum kw_status kw_journal_list(struct kw_run *run, size_t index, const struct run_file *file,
+                               struct kw_error *err)
 {
-    struct run_file file = run->files[index];
-    file.inode = inode;
-    return append(run, kw_journal_line(&file, index), err);
-}
-
-enum kw_status kw_journal_ended(struct kw_run *run, size_t index, struct kw_error *err)
-{
-    struct run_file file = run->files[index];
-    file.inode = 0;
-    return append(run, kw_journal_line(&file, index), err);
+    struct kw_buffer line = KW_BUFFER_INIT(LINE_MAX_BYTES);
+    enum kw_status status = kw_journal_line(file, index, &line, err);
+    if (!status)
+        status = append(run, &line, err);
+    kw_buffer_cleanup(&line);
+    return status;
 }
 
 enum kw_status kw_journal_recorded(struct kw_run *run, const size_t *files, size_t count,
                                    struct kw_error *err)
 {
-    return append(run, kw_journal_recorded_line(files, count), err);
+    struct kw_buffer line = KW_BUFFER_INIT(LINE_MAX_BYTES);
+    enum kw_status status = kw_journal_recorded_line(files, count, &line, err);
+    if (!status)
+        status = append(run, &line, err);
+    kw_buffer_cleanup(&line);
+    return status;
 }
 
 /* ---- the end ---- */

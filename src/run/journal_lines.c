@@ -190,14 +190,6 @@ enum kw_status kw_journal_check_header(struct kw_run *run, const cJSON *header,
 
 #define STAMP_SIZE 48
 
-static void add_stamp(cJSON *json, const char *name, const struct timespec *stamp)
-{
-    char text[STAMP_SIZE];
-    (void)snprintf(text, sizeof(text), "%" PRIdMAX ".%09ld", (intmax_t)stamp->tv_sec,
-                   stamp->tv_nsec);
-    kw_json_add_text(json, name, text);
-}
-
 static bool read_stamp(const cJSON *json, const char *name, struct timespec *ret_stamp)
 {
     const char *text = cJSON_GetStringValue(member(json, name));
@@ -215,39 +207,49 @@ static bool read_stamp(const cJSON *json, const char *name, struct timespec *ret
     return true;
 }
 
-cJSON *kw_journal_line(const struct run_file *file, size_t index)
+/* Numbers that may be over 2^53 are texts. */
+static enum kw_status put_outcome(const struct run_file *file, struct kw_buffer *out,
+                                  struct kw_error *err)
 {
-    cJSON *json = cJSON_CreateObject();
-    kw_json_add_number(json, "file", (double)index);
-    kw_json_add_text(json, "path", file->file->path);
-    if (file->inode != 0) {
-        char inode[24]; /* as text: it may be over 2^53 */
-        (void)snprintf(inode, sizeof(inode), "%" PRIu64, file->inode);
-        kw_json_add_text(json, "inode", inode);
-        return json;
-    }
-    kw_json_add_text(json, "status", kw_file_status_word(file->status));
-    if (file->status == KW_FILE_FAILED)
-        return json;
-    add_stamp(json, "mtime", &file->source.content);
-    add_stamp(json, "ctime", &file->source.anything);
-    kw_json_add_number(json, "size", (double)file->source.size);
-    kw_json_add_number(json, "bytes_in", (double)file->bytes_in);
-    kw_json_add_number(json, "bytes_out", (double)file->bytes_out);
-    kw_json_add_number(json, "crc32", file->crc32);
-    kw_json_add_number(json, "milliseconds", (double)file->milliseconds);
-    if (file->has_sha256)
-        kw_json_add_hex(json, "sha256", file->sha256, sizeof(file->sha256));
-    return json;
+    char sha256[2 * KW_SHA256_SIZE + 1];
+    const struct stamp *source = &file->source;
+    enum kw_status status = kw_buffer_printf(
+        out, err,
+        ",\"mtime\":\"%" PRIdMAX ".%09ld\",\"ctime\":\"%" PRIdMAX ".%09ld\",\"size\":%" PRIu64
+        ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"crc32\":%" PRIu32
+        ",\"milliseconds\":%" PRIu64,
+        (intmax_t)source->content.tv_sec, source->content.tv_nsec,
+        (intmax_t)source->anything.tv_sec, source->anything.tv_nsec, source->size, file->bytes_in,
+        file->bytes_out, file->crc32, file->milliseconds);
+    if (status || !file->has_sha256)
+        return status;
+    kw_hex_encode(file->sha256, sizeof(file->sha256), sha256);
+    return kw_buffer_printf(out, err, ",\"sha256\":\"%s\"", sha256);
 }
 
-cJSON *kw_journal_recorded_line(const size_t *files, size_t count)
+enum kw_status kw_journal_line(const struct run_file *file, size_t index, struct kw_buffer *out,
+                               struct kw_error *err)
 {
-    cJSON *json = cJSON_CreateObject();
-    cJSON *recorded = kw_json_add_array(json, "recorded");
-    for (size_t i = 0; i < count; i++)
-        kw_json_add_number(recorded, NULL, (double)files[i]);
-    return json;
+    enum kw_status status = kw_buffer_printf(out, err, "{\"file\":%zu,\"path\":", index);
+    if (!status)
+        status = kw_json_put_text(out, file->file->path, KW_JSON_SHOWN_MAX, err);
+    if (!status && file->inode != 0)
+        status = kw_buffer_printf(out, err, ",\"inode\":\"%" PRIu64 "\"", file->inode);
+    if (!status)
+        status =
+            kw_buffer_printf(out, err, ",\"status\":\"%s\"", kw_file_status_word(file->status));
+    if (!status && file->status != KW_FILE_FAILED)
+        status = put_outcome(file, out, err);
+    return status ? status : kw_buffer_append(out, "}\n", 2, err);
+}
+
+enum kw_status kw_journal_recorded_line(const size_t *files, size_t count, struct kw_buffer *out,
+                                        struct kw_error *err)
+{
+    enum kw_status status = kw_buffer_printf(out, err, "{\"recorded\":[");
+    for (size_t i = 0; i < count && !status; i++)
+        status = kw_buffer_printf(out, err, i ? ",%zu" : "%zu", files[i]);
+    return status ? status : kw_buffer_append(out, "]}\n", 3, err);
 }
 
 static bool read_sha256(const cJSON *line, struct run_file *file)
@@ -313,16 +315,18 @@ bool kw_journal_take_line(struct kw_run *run, const cJSON *line)
         .file = file->file, .work = file->work, .status = KW_FILE_NOT_REACHED};
     struct run_file taken = fresh;
     const char *inode = cJSON_GetStringValue(member(line, "inode"));
-    if (inode) {
+    if (inode)
         taken.inode = strtoull(inode, NULL, 10);
-    } else if (!read_status(line, &taken.status)) {
-        return false;
-    } else if (taken.status == KW_FILE_FAILED) {
-        taken = fresh;
-    } else if (!read_outcome(line, &taken)) {
-        return false;
-    } else {
-        taken.listed = true;
+    /* In journals of earlier versions a file that gets its name has no more than that yet. */
+    if (member(line, "status") || !inode) {
+        if (!read_status(line, &taken.status))
+            return false;
+        if (taken.status == KW_FILE_FAILED)
+            taken = fresh;
+        else if (read_outcome(line, &taken))
+            taken.listed = true;
+        else
+            return false;
     }
     *file = taken;
     return true;

@@ -19,7 +19,6 @@
 #include "launcher.h"
 
 #define GRACE_MS     2000
-#define ENTRIES      3
 #define NO_MORE_TIME UINT64_MAX
 
 /* PINs may be in the environment, so that little of it is handed on. */
@@ -36,7 +35,7 @@ struct running {
     uint64_t kill_at_ms; /* or NO_MORE_TIME */
 };
 
-#define ENVIRONMENT_MAX (ENTRIES + KW_COUNT(handed_on) + 1)
+#define ENVIRONMENT_MAX (KW_COMMAND_ENTRIES + KW_COUNT(handed_on) + 1)
 
 struct launcher {
     const char *command;
@@ -53,7 +52,7 @@ static void fill_environment(const struct launcher *launcher, char *text, size_t
                              char *entries[ENVIRONMENT_MAX])
 {
     size_t count = 0;
-    for (size_t at = 0; at < len && count < ENTRIES; at += strlen(text + at) + 1)
+    for (size_t at = 0; at < len && count < KW_COMMAND_ENTRIES; at += strlen(text + at) + 1)
         entries[count++] = text + at;
     for (size_t i = 0; i < KW_COUNT(handed_on); i++)
         if (launcher->handed[i])

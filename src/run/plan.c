@@ -62,7 +62,11 @@ static bool is_taken(const struct kw_decrypt_options *options, const struct kw_d
 enum kw_status kw_run_check_free(const struct kw_run *run, struct kw_error *err)
 {
     char shown[256];
-    for (size_t i = 0; i < run->file_count && !run->options->force; i++) {
+    bool empty = false;
+    if (run->options->force ||
+        (!kw_outdir_is_empty(run->outdir, KW_JOURNAL_NAME, &empty, NULL) && empty))
+        return KW_OK;
+    for (size_t i = 0; i < run->file_count; i++) {
         const char *path = run->files[i].file->path;
         if (run->files[i].kept || !kw_outdir_has(run->outdir, path))
             continue;

@@ -130,6 +130,15 @@ static void forget(struct run_file *file)
         (struct run_file){.file = file->file, .work = file->work, .status = KW_FILE_NOT_REACHED};
 }
 
+/* What the journal lists need not have got its name any more; what is on the audit trail too, as
+ * ended, and what earlier versions listed by no inode, has. */
+static bool is_own(const struct kw_run *run, const struct run_file *file)
+{
+    bool ended = file->listed && file->status != KW_FILE_UNENCRYPTED && run->launcher < 0 &&
+                 (file->inode == 0 || file->recorded);
+    return ended || is_named(run, file);
+}
+
 /* The kw_pool_run callback. What this run made and is not as it should be goes at once: until it is
  * done again, there is no file. Where it can't go, kw_run_check_free says so. */
 static bool look_at(void *context, unsigned worker, size_t item)
@@ -148,8 +157,7 @@ static bool look_at(void *context, unsigned worker, size_t item)
         return false;
     if (file->kept)
         return true;
-    bool own = (file->listed && has_output) || is_named(run, file);
-    if (own)
+    if (is_own(run, file))
         (void)kw_outdir_remove(run->outdir, file->file->path, NULL);
     forget(file);
     return true;

@@ -37,6 +37,14 @@ void kw_run_deliver_to(struct kw_run *run, int launcher);
  * ignores the signals that end the other one. Commands get a part of its environment, all of which
  * it wipes. */
 void kw_launcher_serve(int requests, const char *command);
+/* An event, for a command of such a process: the first three are KEYWARD_EVENT, KEYWARD_KEY and
+ * KEYWARD_WHO in its environment, and the line, of at most 4096 bytes, is its input. Waits until it
+ * has ended. KW_WRITE unless it ended with 0, KW_INTERRUPTED where it took longer. */
+struct kw_notice {
+    const char *event, *key, *who, *line;
+};
+enum kw_status kw_launcher_notify(int launcher, const struct kw_notice *notice, unsigned timeout_ms,
+                                  struct kw_error *err);
 /* After it: gives the output folder another name, which must be free. KW_EXISTS, KW_WRITE. */
 enum kw_status kw_run_rename_output(struct kw_run *run, const char *out_dir, struct kw_error *err);
 /* After a success, once the report is where it belongs: takes away the journal, without which the

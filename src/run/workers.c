@@ -23,7 +23,8 @@ struct work;
 struct worker {
     struct work *work;
     struct kw_flow *flow;
-    size_t index;     /* the file in hand */
+    size_t index; /* the file in hand */
+    uint64_t start_ms;
     uint64_t counted; /* its bytes that are in the progress */
 };
 
@@ -115,13 +116,32 @@ static void report_file(struct work *work, const struct run_file *file,
     (void)pthread_mutex_unlock(&work->lock);
 }
 
-/* The kw_sink_file_before_name callback. */
+static void take_result(const struct kw_run *run, struct run_file *file,
+                        const struct kw_flow_result *result)
+{
+    file->status = file->work == KW_FLOW_COPY ? KW_FILE_COPIED : KW_FILE_DECRYPTED;
+    file->bytes_in = result->bytes_in;
+    file->bytes_out = result->bytes_out;
+    file->crc32 = result->crc32;
+    file->has_sha256 = run->settings.digest;
+    memcpy(file->sha256, result->sha256, sizeof(file->sha256));
+}
+
+/* The kw_sink_file_before_name callback. A file that does not get its name after all is listed
+ * again, as one that failed. */
 static enum kw_status before_name(void *context, uint64_t inode, struct kw_error *err)
 {
     struct worker *worker = context;
+    struct kw_run *run = worker->work->run;
+    struct kw_flow_result result;
     if (atomic_load(&worker->work->stop))
         return kw_fail(err, KW_INTERRUPTED, "stopped before a file got its name");
-    return kw_journal_naming(worker->work->run, worker->index, inode, err);
+    struct run_file file = run->files[worker->index];
+    kw_flow_result(worker->flow, &result);
+    take_result(run, &file, &result);
+    file.milliseconds = kw_now_ms() - worker->start_ms;
+    file.inode = inode;
+    return kw_journal_list(run, worker->index, &file, err);
 }
 
 static enum kw_status write_file(struct worker *worker, const struct run_file *file,
@@ -164,15 +184,9 @@ static enum kw_status run_flow(struct worker *worker, struct run_file *file, int
     enum kw_status status =
         run->launcher >= 0 ? kw_run_deliver(run, worker->flow, &job, go_on, worker, &result, err)
                            : write_file(worker, file, &job, &result, err);
-    if (status)
-        return status;
-    file->status = file->work == KW_FLOW_COPY ? KW_FILE_COPIED : KW_FILE_DECRYPTED;
-    file->bytes_in = result.bytes_in;
-    file->bytes_out = result.bytes_out;
-    file->crc32 = result.crc32;
-    file->has_sha256 = run->settings.digest;
-    memcpy(file->sha256, result.sha256, sizeof(file->sha256));
-    return KW_OK;
+    if (!status)
+        take_result(run, file, &result);
+    return status;
 }
 
 static enum kw_status open_source(const struct kw_run *run, struct run_file *file, int *ret_fd,
@@ -236,10 +250,15 @@ static enum kw_status try_file(struct worker *worker, struct run_file *file, str
     return status;
 }
 
-/* What the journal can't take is done again by the run that goes on from it, no more. */
-static void note(struct work *work, size_t index)
+/* What has its name was listed before it got that. What the journal can't take is done again by the
+ * run that goes on from it, no more. */
+static void list_ended(struct kw_run *run, size_t index)
 {
-    (void)kw_journal_ended(work->run, index, NULL);
+    const struct run_file *file = &run->files[index];
+    bool named =
+        run->launcher < 0 && (file->status == KW_FILE_DECRYPTED || file->status == KW_FILE_COPIED);
+    if (!named)
+        (void)kw_journal_list(run, index, file, NULL);
 }
 
 /* The kw_pool_run callback. A file that fails does not stop the others unless it was asked to; an
@@ -252,10 +271,10 @@ static bool take(void *context, unsigned number, size_t item)
         return false;
     worker->index = work->order[item];
     struct run_file *file = &work->run->files[worker->index];
-    uint64_t start = kw_now_ms();
+    worker->start_ms = kw_now_ms();
     struct kw_error error = {.status = KW_OK};
     enum kw_status status = try_file(worker, file, &error);
-    file->milliseconds = kw_now_ms() - start;
+    file->milliseconds = kw_now_ms() - worker->start_ms;
     if (status == KW_INTERRUPTED)
         return false;
     if (status) {
@@ -263,7 +282,7 @@ static bool take(void *context, unsigned number, size_t item)
         file->failure = status;
         file->message = strdup(error.message);
     }
-    note(work, worker->index);
+    list_ended(work->run, worker->index);
     report_file(work, file, &error);
     struct kw_error unrecorded;
     enum kw_status recorded = kw_run_record_file(work->run, worker->index, &unrecorded);

@@ -38,7 +38,9 @@ const char *kw_action_name(enum kw_action action);
 /* The [client]s, [issuer]s and their roles. */
 struct kw_access;
 /* KW_CONFIG: a role that is not known, one that both manages keys and reads the trail, clients that
- * can't be told apart. Nothing of `config` is kept. */
+ * can't be told apart, a file of public keys that can't be read. Where public keys are at a URL, it
+ * waits for them a few seconds at most, so not in a thread that must not wait; what has not come by
+ * then comes later. Nothing of `config` is kept; `crypto` must outlive it. */
 enum kw_status kw_access_new(struct kw_crypto *crypto, const struct kw_config *config,
                              struct kw_access **ret_access, struct kw_error *err);
 void kw_access_free(struct kw_access *access);
@@ -52,11 +54,16 @@ const char *kw_client_name(const struct kw_client *client);
 enum kw_status kw_access_identify(struct kw_access *access, const struct kw_http_peer *peer,
                                   const char *authorization, time_t now,
                                   const struct kw_client **ret_client, struct kw_error *err);
-/* Whether it may do that with keys of that name; NULL: with some key at least. */
+/* Whether it may do that with keys of that name (letter case does not count, as in Key Vault);
+ * NULL: with some key at least. */
 bool kw_client_may(const struct kw_client *client, enum kw_action action, const char *key);
 /* Takes one request from what the client may send. False where that is used up: it may try again
  * after *ret_retry_s. */
 bool kw_access_admit(struct kw_access *access, const struct kw_client *client, uint64_t now_ms,
                      unsigned *ret_retry_s);
+
+/* Whether the name is one of a list of globs with "," between them, as those of roles: "*" stands
+ * for any text and "?" for one character, letter case does not count. NULL is an empty list. */
+bool kw_globs_match(const char *globs, const char *name);
 
 #endif

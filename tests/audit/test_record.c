@@ -27,6 +27,7 @@ static void test_order(void **state)
         .phase = KW_OUTCOME,
         .op = "unwrap",
         .run = "00112233445566778899aabbccddeeff",
+        .request = {"storage", "0f", "c-1", "o-2", "pool 3"},
         .key = {"tok", "0a", "name", "ff01", "abcd", "RSA-OAEP"},
         .drop = "d",
         .file = "f",
@@ -47,6 +48,8 @@ static void test_order(void **state)
                    "{\"seq\":12,\"time\":\"%s\",\"run\":\"00112233445566778899aabbccddeeff\","
                    "\"phase\":\"outcome\",\"op\":\"unwrap\",\"who\":{\"uid\":7,"
                    "\"login\":\"a\\\\x22b\",\"host\":\"h\",\"pid\":9,\"process\":\"keyward\"},"
+                   "\"request\":{\"client\":\"storage\",\"request\":\"0f\",\"correlation\":\"c-1\","
+                   "\"outer\":\"o-2\",\"pool\":\"pool 3\"},"
                    "\"key\":{\"token\":\"tok\",\"serial\":\"0a\",\"label\":\"name\","
                    "\"id\":\"ff01\",\"modulus_sha256\":\"abcd\",\"alg\":\"RSA-OAEP\"},"
                    "\"drop\":\"d\",\"file\":\"f\",\"sha256\":\"00ff\","
@@ -63,14 +66,40 @@ static void test_absent(void **state)
     (void)state;
     const struct kw_deed deed = {.phase = KW_INTENT, .op = "run", .status = KW_DAMAGED};
     struct kw_buffer line = write_record(&deed);
-    static const char *const names[] = {"key",   "drop",   "file", "sha256",
-                                        "bytes", "status", "ck_rv"};
+    static const char *const names[] = {"request", "key",   "drop",   "file",
+                                        "sha256",  "bytes", "status", "ck_rv"};
     for (size_t i = 0; i < KW_COUNT(names); i++) {
         char text[32];
         (void)snprintf(text, sizeof(text), "\"%s\"", names[i]);
         assert_null(memmem(line.data, line.len, text, strlen(text)));
     }
     kw_buffer_cleanup(&line);
+}
+
+/* Each alone makes the object; what a client sent breaks no line. */
+static void test_request(void **state)
+{
+    (void)state;
+    static const char hostile[] = "a\"},\n\x1B";
+    static const char shown[] = "a\\x22},\\x0a\\x1b";
+    static const char *const names[] = {"client", "request", "correlation", "outer", "pool"};
+    for (size_t i = 0; i < KW_COUNT(names); i++) {
+        struct kw_deed deed = {.op = "decrypt"};
+        const char **const fields[] = {&deed.request.client, &deed.request.request,
+                                       &deed.request.correlation, &deed.request.outer,
+                                       &deed.request.pool};
+        *fields[i] = hostile;
+        struct kw_buffer line = write_record(&deed);
+        struct kw_error err;
+        cJSON *record = NULL;
+        assert_ok(kw_record_parse((const char *)line.data, line.len, &record, &err));
+        const cJSON *request = cJSON_GetObjectItemCaseSensitive(record, "request");
+        assert_int_equal(cJSON_GetArraySize(request), 1);
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(request, names[i]);
+        assert_string_equal(cJSON_GetStringValue(item), shown);
+        cJSON_Delete(record);
+        kw_buffer_cleanup(&line);
+    }
 }
 
 /* What a text says is there again after JSON's own escapes, with what was not fit for a line shown
@@ -126,6 +155,7 @@ static void test_longest(void **state)
         const struct kw_deed deed = {.phase = KW_OUTCOME,
                                      .op = text,
                                      .run = text,
+                                     .request = {text, text, text, text, text},
                                      .key = {text, text, text, text, text, text},
                                      .drop = text,
                                      .file = text,
@@ -189,6 +219,8 @@ static void test_who(void **state)
 static const char sample[] =
     "{\"seq\":5,\"time\":\"2026-11-25T22:00:00.123Z\",\"run\":\"ab\",\"phase\":\"outcome\","
     "\"op\":\"un|wrap\",\"who\":{\"uid\":0,\"login\":\"ro=ot\",\"host\":\"h 1\",\"pid\":7},"
+    "\"request\":{\"client\":\"sql=1\",\"request\":\"0f\",\"correlation\":\"c\","
+    "\"outer\":\"o\",\"pool\":\"p\"},"
     "\"key\":{\"label\":\"l\\\\x22\"},\"bytes\":9,\"status\":\"damaged\",\"detail\":\"a = b\"}";
 
 static void test_cef(void **state)
@@ -198,11 +230,14 @@ static void test_cef(void **state)
     struct kw_error err;
     assert_ok(kw_record_cef(sample, strlen(sample), &text, &err));
     assert_ok(kw_buffer_append(&text, "", 1, &err));
-    assert_string_equal((const char *)text.data,
-                        "CEF:0|Keyward|keyward|" KW_VERSION "|un\\|wrap|un\\|wrap outcome|7|"
-                        "rt=1795644000123 externalId=5 suid=0 spid=7 fsize=9 suser=ro\\=ot "
-                        "dvchost=h 1 outcome=damaged cs1Label=run cs1=ab cs2Label=keyLabel "
-                        "cs2=l\\\\x22 msg=a \\= b");
+    assert_string_equal(
+        (const char *)text.data,
+        "CEF:0|Keyward|keyward|" KW_VERSION "|un\\|wrap|un\\|wrap outcome|7|"
+        "rt=1795644000123 externalId=5 suid=0 spid=7 fsize=9 suser=ro\\=ot "
+        "dvchost=h 1 outcome=damaged cs1Label=run cs1=ab cs2Label=keyLabel "
+        "cs2=l\\\\x22 requestClientApplication=sql\\=1 requestContext=0f "
+        "flexString1Label=correlation flexString1=c "
+        "flexString2Label=outerRequest flexString2=o sourceServiceName=p msg=a \\= b");
     kw_buffer_cleanup(&text);
     assert_fails(kw_record_cef("{", 1, &text, &err), KW_AUDIT, "a record");
 }
@@ -230,9 +265,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),   cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_hostile), cmocka_unit_test(test_longest),
-        cmocka_unit_test(test_seq),     cmocka_unit_test(test_who),
-        cmocka_unit_test(test_cef),     cmocka_unit_test(test_syslog),
+        cmocka_unit_test(test_request), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_longest), cmocka_unit_test(test_seq),
+        cmocka_unit_test(test_who),     cmocka_unit_test(test_cef),
+        cmocka_unit_test(test_syslog),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,66 @@ static void everything_set(void **state)
     kw_config_cleanup(NULL);
 }
 
+static void the_service(void **state)
+{
+    (void)state;
+    static const char text[] = "[listener vault]\naddress = [::]:443\nhost = v.hsm.example:8443\n"
+                               "resource = https://hsm.example\ncertificate = /c\n"
+                               "key = pkcs11:object=tls\nclient-ca = /ca\n"
+                               "client-certificate = optional\nthreads = 256\n"
+                               "connections = 65536\nidle = 3600\nrequest-time = 1\n"
+                               "[listener proxy]\nprefix = a-1\n"
+                               "[issuer entra]\nissuer = https://sts/x/\naudience = https://a\n"
+                               "jwks = https://login/keys\nca = /etc/ca\n"
+                               "[client app one]\nissuer = entra\nclaim = appid=1=2\n"
+                               "roles = Key Vault Reader: *\nrate = 5\nburst = 7\n"
+                               "[client two]\nsubject = two\nsan = two.example\n"
+                               "[service]\nrsa1_5-keys = old-*, x\nbackup-kek = pkcs11:object=b\n"
+                               "notify = /bin/mail root\n"
+                               "anomalies = rate, hour\nrefresh = 60\ndrain = 20\n";
+    struct kw_error err;
+    struct kw_config config = {.tokens = NULL};
+    assert_ok(parse(&config, text, &err));
+    assert_int_equal(config.listener_count, 2);
+    const struct kw_config_listener *listener = &config.listeners[0];
+    assert_string_equal(listener->name, "vault");
+    assert_string_equal(listener->address, "[::]:443");
+    assert_string_equal(listener->host, "v.hsm.example:8443");
+    assert_string_equal(listener->resource, "https://hsm.example");
+    assert_string_equal(listener->certificate, "/c");
+    assert_string_equal(listener->key, "pkcs11:object=tls");
+    assert_string_equal(listener->client_ca, "/ca");
+    assert_string_equal(listener->client_certificate, "optional");
+    assert_int_equal(listener->threads, 256);
+    assert_int_equal(listener->connections, 65536);
+    assert_int_equal(listener->idle_s, 3600);
+    assert_int_equal(listener->request_s, 1);
+    assert_string_equal(config.listeners[1].name, "proxy");
+    assert_string_equal(config.listeners[1].prefix, "a-1");
+    assert_int_equal(config.issuer_count, 1);
+    assert_string_equal(config.issuers[0].name, "entra");
+    assert_string_equal(config.issuers[0].issuer, "https://sts/x/");
+    assert_string_equal(config.issuers[0].audience, "https://a");
+    assert_string_equal(config.issuers[0].jwks, "https://login/keys");
+    assert_string_equal(config.issuers[0].ca, "/etc/ca");
+    assert_int_equal(config.client_count, 2);
+    assert_string_equal(config.clients[0].name, "app one");
+    assert_string_equal(config.clients[0].issuer, "entra");
+    assert_string_equal(config.clients[0].claim, "appid=1=2");
+    assert_string_equal(config.clients[0].roles, "Key Vault Reader: *");
+    assert_int_equal(config.clients[0].rate, 5);
+    assert_int_equal(config.clients[0].burst, 7);
+    assert_string_equal(config.clients[1].subject, "two");
+    assert_string_equal(config.clients[1].san, "two.example");
+    assert_string_equal(config.service.rsa1_5_keys, "old-*, x");
+    assert_string_equal(config.service.backup_kek, "pkcs11:object=b");
+    assert_string_equal(config.service.notify, "/bin/mail root");
+    assert_string_equal(config.service.anomalies, "rate, hour");
+    assert_int_equal(config.service.refresh_s, 60);
+    assert_int_equal(config.service.drain_s, 20);
+    kw_config_cleanup(&config);
+}
+
 static void faults_name_their_line(void **state)
 {
     (void)state;
@@ -135,8 +195,8 @@ static void faults_name_their_line(void **state)
         {"jobs = 4\n", "x.conf:1: a setting needs a section"},
         {"[runs]\n", "x.conf:1: the section is unknown"},
         {"[Run]\n", "x.conf:1: the section is unknown"},
-        {"[run x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
-        {"[audit x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
+        {"[run x]\n", "x.conf:1: [run] has no name after it"},
+        {"[audit x]\n", "x.conf:1: [audit] has no name after it"},
         {"[audit]\ndir = a/b\n", "x.conf:2: dir must be an absolute path"},
         {"[audit]\nrotate-mib = 0\n", "x.conf:2: rotate-mib must be a number from 1 to 1024"},
         {"[audit]\nrotate-mib = 1025\n", "x.conf:2: rotate-mib must be a number from 1 to 1024"},
@@ -156,8 +216,15 @@ static void faults_name_their_line(void **state)
         {"[audit]\nforward-timeout = 0\n", "x.conf:2: forward-timeout must be a number"},
         {"[audit]\nforward-timeout = 60001\n", "x.conf:2: forward-timeout must be a number"},
         {"[audit]\ncheckpoint-interval = 0\n", "x.conf:2: checkpoint-interval must be"},
-        {"[crypto x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
-        {"[token]\n", "x.conf:1: a name is missing"},
+        {"[crypto x]\n", "x.conf:1: [crypto] has no name after it"},
+        {"[token]\n", "x.conf:1: a name is missing; write [token NAME]"},
+        {"[key]\n", "x.conf:1: a name is missing; write [key VERSION]"},
+        {"[listener]\n", "x.conf:1: a name is missing; write [listener NAME]"},
+        {"[client]\n", "x.conf:1: a name is missing; write [client NAME]"},
+        {"[service x]\n", "x.conf:1: [service] has no name after it"},
+        {"[listener x]\n", "x.conf:1: the listener must be one of vault, proxy, status"},
+        {"[listener vault, proxy]\n", "x.conf:1: the listener must be one of"},
+        {"[listener Vault]\n", "x.conf:1: the listener must be one of"},
         {"[token  ]\n", "x.conf:1: a name is missing"},
         {"[key]\n", "x.conf:1: a name is missing"},
         {"[key a]\n[run]\n", "x.conf: [key a] has no uri"},
@@ -165,7 +232,7 @@ static void faults_name_their_line(void **state)
         {"[run]\njob = 4\n", "x.conf:2: the setting \"job\" is unknown"},
         {"[run]\nJobs = 4\n", "x.conf:2: the setting \"Jobs\" is unknown"},
         {"[run]\nfips = yes\n", "x.conf:2: the setting \"fips\" is unknown"},
-        {"[keys x]\n", "x.conf:1: [keys], [run], [audit], [crypto] and [sandbox] have no name"},
+        {"[keys x]\n", "x.conf:1: [keys] has no name after it"},
         {"[Keys]\n", "x.conf:1: the section is unknown"},
         {"[keys]\nuri = pkcs11:a\n", "x.conf:2: the setting \"uri\" is unknown"},
         {"[keys]\njobs = 1\n", "x.conf:2: the setting \"jobs\" is unknown"},
@@ -244,6 +311,52 @@ static void faults_name_their_line(void **state)
         {"[sandbox]\nwrite = /a::/b\n", "x.conf:2: write must be absolute paths"},
         {"[sandbox]\nwrite = /a:b\n", "x.conf:2: write must be absolute paths"},
         {"[sandbox]\nnetwork = udp\n", "x.conf:2: network must be one of none, unix, tcp"},
+        /* the service */
+        {"[listener vault]\naddress = host\n", "x.conf:2: address must be HOST:PORT"},
+        {"[listener vault]\naddress = h:65536\n", "x.conf:2: address must be HOST:PORT"},
+        {"[listener vault]\nhost = a b\n", "x.conf:2: host must be HOST or HOST:PORT"},
+        {"[listener vault]\nhost = a:0\n", "x.conf:2: host must be HOST or HOST:PORT"},
+        {"[listener vault]\nhost = ::1\n", "x.conf:2: host must be HOST or HOST:PORT"},
+        {"[listener vault]\nresource = http://a\n", "x.conf:2: resource must be a URL that starts"},
+        {"[listener vault]\nresource = https://\n", "x.conf:2: resource must be a URL that starts"},
+        {"[listener vault]\ncertificate = a.pem\n", "x.conf:2: certificate must be an absolute"},
+        {"[listener vault]\nkey = a.pem\n", "x.conf:2: key must be an absolute path, or a URI"},
+        {"[listener vault]\nkey = pkcs11:a?pin-value=1\n", "x.conf:2: key must be an absolute"},
+        {"[listener vault]\nclient-ca = ca\n", "x.conf:2: client-ca must be an absolute path"},
+        {"[listener vault]\nclient-certificate = yes\n",
+         "x.conf:2: client-certificate must be one of none, optional, required"},
+        {"[listener proxy]\nprefix = /a\n", "x.conf:2: prefix must be 1 to 64 letters"},
+        {"[listener proxy]\nprefix = "
+         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde-x\n",
+         "x.conf:2: prefix must be 1 to 64 letters"},
+        {"[listener proxy]\nprefix = a_b\n", "x.conf:2: prefix must be 1 to 64 letters"},
+        {"[listener vault]\nthreads = 257\n", "x.conf:2: threads must be a number from 1 to 256"},
+        {"[listener vault]\nconnections = 0\n", "x.conf:2: connections must be a number"},
+        {"[listener vault]\nidle = 3601\n", "x.conf:2: idle must be a number of seconds"},
+        {"[listener vault]\nrequest-time = 0\n", "x.conf:2: request-time must be a number"},
+        {"[listener vault]\nkey = /a\n[listener proxy]\nkey = /a\n[listener vault]\nkey = /a\n",
+         "x.conf:6: key is set a second time"},
+        {"[issuer a]\njwks = http://a/b\n", "x.conf:2: jwks must be an absolute path, or a URL"},
+        {"[issuer a]\njwks = jwks.json\n", "x.conf:2: jwks must be an absolute path, or a URL"},
+        {"[issuer a]\nca = ca.pem\n", "x.conf:2: ca must be an absolute path"},
+        {"[issuer a]\nclaim = a=b\n", "x.conf:2: the setting \"claim\" is unknown"},
+        {"[client a]\nclaim = appid\n", "x.conf:2: claim must be NAME=VALUE"},
+        {"[client a]\nclaim = =b\n", "x.conf:2: claim must be NAME=VALUE"},
+        {"[client a]\nclaim = a=\n", "x.conf:2: claim must be NAME=VALUE"},
+        {"[client a]\nrate = 0\n", "x.conf:2: rate must be a number from 1 to 1000000"},
+        {"[client a]\nburst = 1000001\n", "x.conf:2: burst must be a number from 1 to 1000000"},
+        {"[client a]\nsan = a\nsan = b\n", "x.conf:3: san is set a second time"},
+        {"[service]\nrsa1_5-keys = a,,b\n", "x.conf:2: rsa1_5-keys must be names of keys"},
+        {"[service]\nrsa1_5-keys = a_b\n", "x.conf:2: rsa1_5-keys must be names of keys"},
+        {"[service]\nrsa1_5-keys = a b\n", "x.conf:2: rsa1_5-keys must be names of keys"},
+        {"[service]\nbackup-kek = kek\n", "x.conf:2: backup-kek must be a URI"},
+        {"[service]\nbackup-kek = pkcs11:\n", "x.conf:2: backup-kek must be a URI"},
+        {"[service]\nanomalies = rates\n", "x.conf:2: anomalies must be none, or some of"},
+        {"[service]\nanomalies = rate, none\n", "x.conf:2: anomalies must be none, or some of"},
+        {"[service]\nanomalies = rate,\n", "x.conf:2: anomalies must be none, or some of"},
+        {"[service]\nrefresh = 0\n", "x.conf:2: refresh must be a number of seconds"},
+        {"[service]\ndrain = 3601\n", "x.conf:2: drain must be a number of seconds"},
+        {"[service]\nburst = 1\n", "x.conf:2: the setting \"burst\" is unknown"},
     };
     for (size_t i = 0; i < KW_COUNT(rows); i++) {
         struct kw_error err;
@@ -303,6 +416,13 @@ static void good_values(void **state)
         "[token a]\npin-source = env:PIN\n",
         "[token a]\npin-source = credential:pin\n",
         "[token a]\npin-source = /run/pin\n",
+        "[listener vault]\naddress = [::]:0\nhost = [::1]\n[listener proxy]\nhost = h:1\n",
+        "[listener status]\nkey = pkcs11:object=tls\naddress = localhost:0\n",
+        ("[listener proxy]\nprefix = "
+         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde-\n"),
+        "[issuer a]\njwks = https://a/b\n[client a]\nclaim = a=b=c\n[client b]\nclaim = a=b=c\n",
+        "[service]\nanomalies = none\nrsa1_5-keys = a ,b*,  c-?\n",
+        "[service]\nanomalies = hour,rate , client\n",
         "[key https://v.vault.azure.net/keys/n/0123456789abcdef0123456789abcdef]\nuri = pkcs11:a\n",
     };
     for (size_t i = 0; i < KW_COUNT(texts); i++) {
@@ -403,6 +523,29 @@ static void many_entries(void **state)
         kw_config_cleanup(&config);
         kw_buffer_cleanup(&text);
     }
+}
+
+static void many_issuers_and_clients(void **state)
+{
+    (void)state;
+    struct kw_error err;
+    struct kw_config config = {.tokens = NULL};
+    struct kw_buffer text = KW_BUFFER_INIT(1 << 20);
+    for (int i = 0; i < 1024; i++) {
+        assert_ok(kw_buffer_printf(&text, &err, "[issuer i%d]\njwks=/%d\n", i % 16, i));
+        assert_ok(kw_buffer_printf(&text, &err, "[client c%d]\nrate=%d\n", i, i + 1));
+        assert_ok(kw_config_parse(&config, (char *)text.data, text.len, "x.conf", &err));
+        text.len = 0;
+    }
+    assert_int_equal(config.issuer_count, 16);
+    assert_int_equal(config.client_count, 1024);
+    assert_string_equal(config.issuers[15].jwks, "/1023");
+    assert_string_equal(config.clients[1023].name, "c1023");
+    assert_int_equal(config.clients[1023].rate, 1024);
+    assert_fails(parse(&config, "[issuer i16]\n", &err), KW_CONFIG, "more than 16 issuers");
+    assert_fails(parse(&config, "[client x]\n", &err), KW_CONFIG, "more than 1024 clients");
+    kw_config_cleanup(&config);
+    kw_buffer_cleanup(&text);
 }
 
 static void later_settings_win(void **state)
@@ -567,6 +710,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_set),
         cmocka_unit_test(failovers_across_files),
+        cmocka_unit_test(the_service),
         cmocka_unit_test(faults_name_their_line),
         cmocka_unit_test(values_are_not_repeated),
         cmocka_unit_test(good_values),
@@ -574,6 +718,7 @@ int main(void)
         cmocka_unit_test(long_lines),
         cmocka_unit_test(long_names),
         cmocka_unit_test(many_entries),
+        cmocka_unit_test(many_issuers_and_clients),
         cmocka_unit_test(later_settings_win),
         cmocka_unit_test(files_that_are_read),
         cmocka_unit_test(files_that_are_refused),

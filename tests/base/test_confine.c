@@ -277,7 +277,7 @@ static void fill(struct kw_confinement *confinement)
 {
     static const struct {
         const char *path;
-        enum kw_access access;
+        enum kw_may access;
     } places[] = {
         {"in", KW_MAY_READ},       {"out", KW_MAY_WRITE},
         {"put", KW_MAY_PUT},       {"leave", KW_MAY_REMOVE_FOLDERS},

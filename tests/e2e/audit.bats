@@ -146,7 +146,7 @@ assert verdict == {"schema": "keyward-audit-verify-1", "dir": "trail", "verdict"
 # shown OPTION...: the numbers of the records that are shown.
 shown() { audit show "$@" trail | awk '{ printf "%s ", $1 }'; }
 
-@test "show filters by run, key, person and time" {
+@test "show filters by run, key, person, client and time" {
     make 12
     [ "$(shown)" = '0 1 2 3 4 5 6 7 8 9 10 11 ' ]
     [ "$(shown --run 00000000000000000000000000000001)" = '4 5 6 7 ' ]
@@ -159,6 +159,10 @@ shown() { audit show "$@" trail | awk '{ printf "%s ", $1 }'; }
     [ "$(shown --from 2026-11-02T12:00:00.003Z --to 2026-11-03)" = '3 4 5 ' ]
     [ "$(shown --who alice --key key0 --run 00000000000000000000000000000001)" = '4 ' ]
     [ -z "$(shown --who nobody)" ]
+    [ "$(shown --client client1)" = '9 11 ' ]
+    [ -z "$(shown --client alice)" ]
+    expect 0 audit show --client client0 trail
+    grep -q '  for client0  unwrap' <<<"$output"
     expect 0 audit show --json --who alice --run 00000000000000000000000000000001 trail
     [ "$output" = "$(sed -n '5p;8p' "$first")" ]
 }

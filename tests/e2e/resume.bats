@@ -167,24 +167,84 @@ resume() { expect "$1" decrypt drop --resume "${@:2}"; }
     whole
 }
 
-@test "a file that had its name and no more when the run was killed is done again" {
-    fail_one
-    note_inodes
+# The journal of a run that was killed before it said that what it lists has its name.
+unrecorded() {
+    grep -v '"recorded"' out/.keyward-journal >journal
+    cat journal >out/.keyward-journal
+}
+
+# As earlier versions wrote it: a file's inode first, and what became of it in a line of its own.
+in_two_lines() {
+    sed -E 's/^(\{"file":[0-9]+,"path":"[^"]+")(,"inode":"[0-9]+")(.*)$/\1\2}\n\1\3/' \
+        out/.keyward-journal >journal
+    cat journal >out/.keyward-journal
+}
+
+without_the_end_of_a() {
+    in_two_lines
     grep -v '"path":"a.json","status"' out/.keyward-journal >journal
     cat journal >out/.keyward-journal
-    echo torn >out/a.json # the same inode
+}
+
+@test "a file that had its name and no more when the run was killed is done again" {
+    local left
+    for left in unrecorded without_the_end_of_a; do
+        rm -rf out ./*.kept
+        fail_one
+        note_inodes
+        "$left"
+        echo torn >out/a.json # the same inode
+        resume 0
+        resumed a.json
+        whole
+        # One that took its place is someone else's.
+        rm -r out ./*.kept
+        fail_one
+        "$left"
+        echo mine >mine
+        mv mine out/a.json
+        resume 8
+        [ "$(cat out/a.json)" = mine ]
+    done
+}
+
+@test "a file that was listed and did not get its name is done" {
+    fail_one
+    note_inodes
+    unrecorded
+    rm out/a.json
     resume 0
     resumed a.json
     whole
-    # One that took its place is someone else's.
+}
+
+@test "a file that was listed and is whole is kept, though no one says that it got its name" {
+    fail_one
+    note_inodes
+    unrecorded
+    [ "$(lines_of a.json | wc -l)" = 1 ]
+    resume 0
+    resumed
+    whole
+}
+
+@test "a journal of an earlier version is gone on from" {
+    fail_one
+    note_inodes
+    in_two_lines
+    [ "$(lines_of a.json | wc -l)" = 2 ]
+    damage out/sub/c.json
+    resume 0
+    resumed sub/c.json
+    whole
     rm -r out ./*.kept
     fail_one
-    grep -v '"path":"a.json","status"' out/.keyward-journal >journal
-    cat journal >out/.keyward-journal
+    in_two_lines
+    unrecorded
     echo mine >mine
     mv mine out/a.json
-    resume 8
-    [ "$(cat out/a.json)" = mine ]
+    resume 0
+    whole
 }
 
 @test "a journal that was cut short, or goes on with garbage, counts as far as it can be read" {

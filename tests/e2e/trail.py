@@ -40,8 +40,9 @@ def record(seq):
     time = f"2026-11-{1 + seq // 2:02}T12:00:00.{seq:03}Z"
     if seq == 0:
         return {"seq": 0, "time": time, "op": "trail.begin", "trail": TRAIL, "who": who}
+    asked = {"request": {"client": f"client{seq % 2}", "request": f"{seq:032x}"}} if seq > 8 else {}
     return {"seq": seq, "time": time, "run": f"{seq // 4:032x}",
-            "phase": "outcome" if seq % 2 else "intent", "op": "unwrap", "who": who,
+            "phase": "outcome" if seq % 2 else "intent", "op": "unwrap", "who": who, **asked,
             "key": {"token": "hsm", "serial": "77", "label": f"key{seq % 2}", "id": "00ff"},
             "drop": "drops/today", "file": f"part-{seq}.json", "bytes": seq,
             "status": "damaged" if seq % 8 == 7 else "ok", "detail": "a = b | c"}

@@ -173,8 +173,10 @@ static void keeps_what_exists(bool named)
     open_place(&place, named);
     put(&place, "there", "old");
     assert_int_equal(symlinkat("nowhere", place.fd, "link"), 0);
-    assert_refused(&place, "there", false, KW_EXISTS, "there exists; use --force to replace it");
-    assert_refused(&place, "link", false, KW_EXISTS, "link exists");
+    assert_int_equal(write_all(new_sink(&place, "there", false), "new", &error), KW_EXISTS);
+    assert_says(&error, KW_EXISTS, "there exists; use --force to replace it");
+    assert_int_equal(write_all(new_sink(&place, "link", false), "new", &error), KW_EXISTS);
+    assert_says(&error, KW_EXISTS, "link exists");
     assert_content(&place, "there", "old");
 
     /* It may come to be there while the file is written. */

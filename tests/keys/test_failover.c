@@ -1,135 +1,25 @@
 /* Two tokens with the same key: which one unwraps, what is on record of it, and when the first one
  * is taken back. The first is reached through the module with faults, the second through a copy of
  * SoftHSM2's, so that a C_Finalize of the one is none of the other. */
-#include "../pkcs11/fixture.h"
+
+#include "two_tokens.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cjson/cJSON.h>
+#define PROBE_MS 200
 
-#include "keys/internal.h"
-
-#define SPARE      "spare"
-#define NAME       "kw-shared"
-#define SPARE_NAME "kw-other-name"
-#define PROBE_MS   200
-#define NAMESAKE   "kw-namesake" /* of this name both tokens have a key, but not the same */
-#define ONLY_HERE  "kw-only"     /* the second one has none like it */
-
-static char config_path[128], pin_path[128], wrong_pin_path[128], copy_path[128], trail_path[128];
 static struct kw_fault *fault;
-static uint8_t wrapped[KW_RSA_MAX_BYTES];
-static size_t wrapped_len;
 
-static void put_text(const char *path, const char *text)
+static struct kw_keyring *start(const struct plan *plan)
 {
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-    assert_int_equal(chmod(path, 0600), 0);
-}
-
-static void import_key(const char *uri, const char *label, const char *id,
-                       const struct kw_secret *pkcs8)
-{
-    const struct kw_key_plan plan = {
-        .label = label, .id = (const uint8_t *)id, .id_len = strlen(id)};
-    struct kw_token *token = NULL;
-    struct kw_token_key key;
-    struct kw_error err = {.status = KW_OK};
-    if (hsm_try_open(hsm.module, uri, hsm.pin, 4, &token, &err) != KW_OK ||
-        kw_token_import_key(token, &plan, pkcs8, &key, &err) != KW_OK)
-        fail_msg("%s", err.message);
-    if (strcmp(label, NAME) == 0)
-        wrapped_len = hsm_wrap(&key, KW_RSA_OAEP, wrapped);
-    kw_token_free(token);
-}
-
-static void make_keys(void)
-{
-    struct kw_secret *shared = hsm_new_pkcs8(), *one = hsm_new_pkcs8(), *other = hsm_new_pkcs8();
-    struct kw_secret *only = hsm_new_pkcs8();
-    import_key(hsm.uri, NAME, "s1", shared);
-    import_key("pkcs11:token=" SPARE, SPARE_NAME, "s2", shared);
-    import_key(hsm.uri, NAMESAKE, "n1", one);
-    import_key("pkcs11:token=" SPARE, NAMESAKE, "n2", other);
-    import_key(hsm.uri, ONLY_HERE, "o1", only);
-    kw_secret_free(shared);
-    kw_secret_free(one);
-    kw_secret_free(other);
-    kw_secret_free(only);
-}
-
-static void copy_file(const char *from, const char *to)
-{
-    char command[600];
-    (void)snprintf(command, sizeof(command), "cp -L '%s' '%s'", from, to);
-    assert_int_equal(system(command), 0);
-}
-
-static int setup(void **state)
-{
-    int result = hsm_setup(state);
-    if (result || !hsm.made_here)
-        return result;
-    snprintf(pin_path, sizeof(pin_path), "%s/pin", hsm.folder);
-    put_text(pin_path, hsm.pin);
-    snprintf(wrong_pin_path, sizeof(wrong_pin_path), "%s/wrong-pin", hsm.folder);
-    put_text(wrong_pin_path, "99999999");
-    snprintf(config_path, sizeof(config_path), "%s/keys.conf", hsm.folder);
-    snprintf(copy_path, sizeof(copy_path), "%s/copy.so", hsm.folder);
-    copy_file(hsm.module, copy_path);
-    assert_int_equal(
-        setenv("XDG_STATE_HOME", hsm.folder, 1) | setenv("XDG_CONFIG_HOME", hsm.folder, 1), 0);
-    hsm_make_token(SPARE);
-    make_keys();
-    return 0;
-}
-
-/* ---- keyrings ---- */
-
-struct plan {
-    const char *first_module, *second_module; /* NULL: the module with faults, the copy */
-    const char *first_pin, *second_pin;       /* NULL: the file with the right one */
-    uint64_t probe_ms;                        /* 0: it is not due before the test is over */
-    bool without;                             /* no failover */
-    kw_ask_pin_fn ask_pin;
-};
-
-static const struct plan defaults;
-static unsigned trails;
-
-static struct kw_keyring *open_keyring(const struct plan *plan)
-{
-    char text[2048];
-    (void)snprintf(trail_path, sizeof(trail_path), "%s/trail-%u", hsm.folder, trails++);
-    (void)snprintf(text, sizeof(text),
-                   "[token b]\nmodule = %s\nuri = pkcs11:token=" SPARE
-                   "\npin-source = %s\ntimeout = 1\n"
-                   "[token a]\nmodule = %s\nuri = %s\npin-source = %s\ntimeout = 1\n%s"
-                   "failover-probe = 3600\n[audit]\ndir = %s\n[run]\ntoken = a\n",
-                   plan->second_module ? plan->second_module : copy_path,
-                   plan->second_pin ? plan->second_pin : pin_path,
-                   plan->first_module ? plan->first_module : hsm_fault_path(), hsm.uri,
-                   plan->first_pin ? plan->first_pin : pin_path,
-                   plan->without ? "" : "failover = b\n", trail_path);
-    put_text(config_path, text);
-    const struct kw_keyring_options options = {.config_file = config_path,
-                                               .ask_pin = plan->ask_pin};
-    struct kw_keyring *keyring = NULL;
-    struct kw_error err = {.status = KW_OK};
     fault = hsm_fault();
-    if (kw_keyring_open(&options, &keyring, &err) != KW_OK)
-        fail_msg("%s", err.message);
-    if (plan->probe_ms)
-        keyring->failover->probe_ms = plan->probe_ms; /* shorter than it can be configured */
-    return keyring;
+    return two_tokens_open(plan);
 }
+
+/* ---- keys ---- */
 
 static enum kw_status find(struct kw_keyring *keyring, const char *name,
                            const struct kw_token_key **ret_key, struct kw_error *err)
@@ -198,50 +88,10 @@ static uint64_t wait_for_return(struct kw_keyring *keyring, const struct kw_toke
 
 /* ---- what was told ---- */
 
-struct telling {
-    char text[8192];
-    size_t len;
-    const char *op; /* the detail of this one is kept */
-    char detail[1024], ck_rv[32];
-};
-
-static const char *member(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "-";
-}
-
-static enum kw_status tell(void *context, const char *line, size_t len, struct kw_error *err)
-{
-    struct telling *telling = context;
-    cJSON *record = NULL;
-    enum kw_status status = kw_record_parse(line, len, &record, err);
-    if (status)
-        return status;
-    const cJSON *key = cJSON_GetObjectItemCaseSensitive(record, "key");
-    const char *op = member(record, "op");
-    if (strcmp(op, "trail.begin") != 0)
-        telling->len += (size_t)snprintf(
-            telling->text + telling->len, sizeof(telling->text) - telling->len, "%s %s %s %s\n", op,
-            member(key, "token"), member(record, "phase"), member(record, "status"));
-    if (telling->op && strcmp(telling->op, op) == 0) {
-        (void)snprintf(telling->detail, sizeof(telling->detail), "%s", member(record, "detail"));
-        (void)snprintf(telling->ck_rv, sizeof(telling->ck_rv), "%s", member(record, "ck_rv"));
-    }
-    cJSON_Delete(record);
-    return telling->len < sizeof(telling->text) ? KW_OK : KW_FAULT;
-}
-
-static void read_trail(struct telling *telling)
-{
-    if (access(trail_path, F_OK) == 0)
-        assert_int_equal(kw_trail_read(trail_path, tell, telling, NULL), KW_OK);
-}
-
 static void assert_trail(const char *expected)
 {
     struct telling telling = {.op = NULL};
-    read_trail(&telling);
+    two_tokens_read_trail(&telling);
     assert_string_equal(telling.text, expected);
 }
 
@@ -256,7 +106,7 @@ static size_t count_in(const char *text, const char *part)
 static size_t count_on_trail(const char *part)
 {
     struct telling telling = {.op = NULL};
-    read_trail(&telling);
+    two_tokens_read_trail(&telling);
     return count_in(telling.text, part);
 }
 
@@ -292,7 +142,7 @@ static void the_other_token_serves_and_the_first_comes_back(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS});
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = PROBE_MS});
     const struct kw_token_key *key = found(keyring, NAME);
     assert_false(on_spare(keyring, key));
     atomic_store(&fault->down, CKR_DEVICE_REMOVED);
@@ -304,7 +154,7 @@ static void the_other_token_serves_and_the_first_comes_back(void **state)
     assert_trail(UNWRAP(HERE, "ok") UNWRAP(HERE, "token") TO_SPARE UNWRAP(SPARE, "ok")
                      UNWRAP(SPARE, "ok"));
     struct telling telling = {.op = "token.failover"};
-    read_trail(&telling);
+    two_tokens_read_trail(&telling);
     assert_string_equal(telling.ck_rv, "0x00000032");
     assert_non_null(strstr(telling.detail, "[token b] serves in the place of [token a] "
                                            "(token keyward test, serial "));
@@ -325,7 +175,7 @@ static void a_token_that_is_away_from_the_start(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS});
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = PROBE_MS});
     const struct kw_token_key *key = NULL;
     struct kw_error err = {.status = KW_OK};
     atomic_store(&fault->down, CKR_DEVICE_ERROR);
@@ -346,7 +196,7 @@ static void without_failover_the_failure_is_told(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.without = true});
+    struct kw_keyring *keyring = start(&(struct plan){.without = true});
     const struct kw_token_key *key = found(keyring, NAME), *used = NULL;
     atomic_store(&fault->down, CKR_DEVICE_REMOVED);
     assert_int_equal(try_unwrap(keyring, key, &used, NULL), KW_TOKEN);
@@ -360,7 +210,7 @@ static void a_failed_unwrap_is_no_failure_of_the_token(void **state)
     SOFTHSM_NEEDED();
     static const struct kw_unwrap_policy policy = {.automatic = true, .allow_rsa1_5 = true};
     static const struct kw_purpose purpose = {.run = NULL};
-    struct kw_keyring *keyring = open_keyring(&defaults);
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = 0});
     struct kw_data_key data_key = {.secret = NULL};
     struct kw_error err = {.status = KW_OK};
     uint8_t damaged[KW_RSA_MAX_BYTES];
@@ -382,7 +232,7 @@ static void a_wrong_pin_is_told_and_not_covered_up(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.first_pin = wrong_pin_path});
+    struct kw_keyring *keyring = start(&(struct plan){.first_pin = wrong_pin_path});
     const struct kw_token_key *key = NULL;
     struct kw_error err = {.status = KW_OK};
     assert_int_equal(find(keyring, SPARE_NAME, &key, &err), KW_PIN_WRONG);
@@ -398,7 +248,7 @@ static void the_probe_sends_no_pin_twice(void **state)
     (void)state;
     SOFTHSM_NEEDED();
     struct kw_keyring *keyring =
-        open_keyring(&(struct plan){.probe_ms = PROBE_MS, .first_pin = wrong_pin_path});
+        start(&(struct plan){.probe_ms = PROBE_MS, .first_pin = wrong_pin_path});
     atomic_store(&fault->down, CKR_DEVICE_ERROR);
     const struct kw_token_key *key = found(keyring, SPARE_NAME);
     fault->login_answer = CKR_PIN_INCORRECT;
@@ -432,8 +282,8 @@ static void the_probe_asks_no_one(void **state)
     SOFTHSM_NEEDED();
     const CK_FLAGS flags[] = {0, CKF_PROTECTED_AUTHENTICATION_PATH};
     for (size_t i = 0; i < KW_COUNT(flags); i++) {
-        struct kw_keyring *keyring = open_keyring(
-            &(struct plan){.probe_ms = PROBE_MS, .first_pin = "prompt", .ask_pin = ask_pin});
+        struct kw_keyring *keyring =
+            start(&(struct plan){.probe_ms = PROBE_MS, .first_pin = "prompt", .ask_pin = ask_pin});
         fault->set_flags = flags[i];
         atomic_store(&fault->down, CKR_DEVICE_ERROR);
         const struct kw_token_key *key = found(keyring, SPARE_NAME);
@@ -451,7 +301,7 @@ static void a_token_without_a_key_that_was_used_is_not_taken_back(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS});
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = PROBE_MS});
     const struct kw_token_key *key = found(keyring, NAME);
     struct failover *failover = keyring->failover;
     atomic_store(&fault->down, CKR_DEVICE_REMOVED);
@@ -486,7 +336,7 @@ static void another_key_of_that_name_is_not_used(void **state)
         {ONLY_HERE, "[token b] has no key with the modulus of \"" ONLY_HERE "\""},
     };
     for (size_t i = 0; i < KW_COUNT(cases); i++) {
-        struct kw_keyring *keyring = open_keyring(&defaults);
+        struct kw_keyring *keyring = start(&(struct plan){.probe_ms = 0});
         const struct kw_token_key *key = found(keyring, cases[i].name), *used = NULL;
         struct kw_error err = {.status = KW_OK};
         atomic_store(&fault->down, CKR_DEVICE_REMOVED);
@@ -501,8 +351,7 @@ static void both_tokens_away(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring =
-        open_keyring(&(struct plan){.second_module = "/nonexistent/module.so"});
+    struct kw_keyring *keyring = start(&(struct plan){.second_module = "/nonexistent/module.so"});
     const struct kw_token_key *key = found(keyring, NAME), *used = NULL;
     struct kw_error err = {.status = KW_OK};
     atomic_store(&fault->down, CKR_DEVICE_REMOVED);
@@ -525,7 +374,7 @@ static void the_second_one_fails_too_and_the_first_is_back(void **state)
     SOFTHSM_NEEDED();
     /* Now the second one is behind the module with faults. */
     struct kw_keyring *keyring =
-        open_keyring(&(struct plan){.first_module = copy_path, .second_module = hsm_fault_path()});
+        start(&(struct plan){.first_module = copy_path, .second_module = hsm_fault_path()});
     const struct kw_token_key *key = found(keyring, NAME);
     assert_int_equal(
         kw_failover_switch(keyring->failover, 1, &(struct kw_error){.status = KW_TOKEN}, NULL),
@@ -545,7 +394,7 @@ static void a_disabled_key_is_used_on_neither(void **state)
     struct kw_error err = {.status = KW_OK};
     const struct kw_token_key *used = NULL;
     /* By this very process, on the first one, before it went away. */
-    struct kw_keyring *keyring = open_keyring(&defaults);
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = 0});
     const struct kw_token_key *key = found(keyring, NAME);
     assert_int_equal(kw_keyring_step(keyring, key, KW_STEP_DISABLE, &err), KW_OK);
     assert_int_equal(try_unwrap(keyring, key, &used, &err), KW_KEY_UNUSABLE);
@@ -566,7 +415,7 @@ static void a_disabled_key_is_used_on_neither(void **state)
     assert_non_null(strstr(err.message, "[token b] has the same key"));
     kw_keyring_free(keyring);
     /* And another process that comes to it. */
-    keyring = open_keyring(&defaults);
+    keyring = start(&(struct plan){.probe_ms = 0});
     key = found(keyring, NAME);
     assert_false(on_spare(keyring, key));
     atomic_store(&fault->down, CKR_DEVICE_REMOVED);
@@ -584,7 +433,7 @@ static void what_was_known_survives_a_refresh(void **state)
     SOFTHSM_NEEDED();
     struct kw_error err = {.status = KW_OK};
     const struct kw_token_key *used = NULL;
-    struct kw_keyring *keyring = open_keyring(&defaults);
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = 0});
     const struct kw_token_key *key = found(keyring, NAME);
     assert_int_equal(kw_keyring_step(keyring, key, KW_STEP_DISABLE, &err), KW_OK);
     kw_keyring_refresh(keyring);
@@ -599,7 +448,7 @@ static void what_was_known_survives_a_refresh(void **state)
     atomic_store(&fault->down, CKR_OK);
     kw_keyring_free(keyring);
     /* And what is true again is read again. */
-    keyring = open_keyring(&defaults);
+    keyring = start(&(struct plan){.probe_ms = 0});
     key = found(keyring, NAME);
     assert_int_equal(kw_keyring_step(keyring, key, KW_STEP_ENABLE, &err), KW_OK);
     kw_keyring_refresh(keyring);
@@ -612,7 +461,7 @@ static void what_changes_keys_goes_to_no_other_token(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&defaults);
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = 0});
     const struct kw_token_key *key = found(keyring, NAME);
     struct kw_version *versions = NULL;
     struct kw_token_key made;
@@ -628,7 +477,7 @@ static void what_changes_keys_goes_to_no_other_token(void **state)
         assert_string_not_equal(versions[i].key->label, "kw-new");
     free(versions);
     kw_keyring_free(keyring);
-    keyring = open_keyring(&defaults);
+    keyring = start(&(struct plan){.probe_ms = 0});
     atomic_store(&fault->down, CKR_DEVICE_REMOVED);
     assert_int_equal(kw_keyring_versions(keyring, NULL, &versions, &count, NULL), KW_TOKEN);
     assert_int_equal(kw_keyring_find(keyring, SPARE_NAME, NULL, &key, NULL), KW_TOKEN);
@@ -639,7 +488,7 @@ static void a_flapping_token_is_waited_for_ever_longer(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS});
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = PROBE_MS});
     const struct kw_token_key *key = found(keyring, NAME);
     static const uint64_t least_ms[] = {PROBE_MS, 2 * PROBE_MS, 4 * PROBE_MS};
     for (size_t i = 0; i < KW_COUNT(least_ms); i++) {
@@ -656,7 +505,7 @@ static void a_hang_is_a_failure_and_its_end_a_return(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS});
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = PROBE_MS});
     const struct kw_token_key *key = found(keyring, NAME);
     assert_false(on_spare(keyring, key));
     atomic_store(&fault->hang, "C_DecryptInit");
@@ -677,7 +526,7 @@ static void a_keyring_ends_while_its_probe_hangs(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct kw_keyring *keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS});
+    struct kw_keyring *keyring = start(&(struct plan){.probe_ms = PROBE_MS});
     const struct kw_token_key *key = found(keyring, NAME);
     atomic_store(&fault->down, CKR_DEVICE_REMOVED);
     assert_true(on_spare(keyring, key));
@@ -703,7 +552,7 @@ static void two_tokens_of_one_module(void **state)
     (void)state;
     SOFTHSM_NEEDED();
     struct kw_keyring *keyring =
-        open_keyring(&(struct plan){.probe_ms = PROBE_MS, .second_module = hsm_fault_path()});
+        start(&(struct plan){.probe_ms = PROBE_MS, .second_module = hsm_fault_path()});
     const struct kw_token_key *key = found(keyring, NAME);
     assert_false(on_spare(keyring, key));
     assert_int_equal(kw_keyring_reach(keyring->twin, false, NULL, 0, NULL), KW_OK);
@@ -747,7 +596,7 @@ static void threads_that_unwrap_see_no_failure(void **state)
 {
     (void)state;
     SOFTHSM_NEEDED();
-    struct crowd crowd = {.keyring = open_keyring(&(struct plan){.probe_ms = PROBE_MS})};
+    struct crowd crowd = {.keyring = start(&(struct plan){.probe_ms = PROBE_MS})};
     pthread_t threads[3];
     crowd.key = found(crowd.keyring, NAME);
     for (size_t i = 0; i < KW_COUNT(threads); i++)
@@ -795,5 +644,5 @@ int main(void)
         cmocka_unit_test(a_wrong_pin_is_told_and_not_covered_up),
         cmocka_unit_test(the_probe_sends_no_pin_twice),
     };
-    return cmocka_run_group_tests(tests, setup, hsm_teardown);
+    return cmocka_run_group_tests(tests, two_tokens_setup, hsm_teardown);
 }

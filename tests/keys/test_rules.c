@@ -51,7 +51,7 @@ static void set_up(struct fixture *fixture)
 }
 
 /* Checks that the rules named in `failed`, divided by spaces, fail and no others. */
-static void assert_failed(const struct fixture *fixture, enum kw_service service,
+static void assert_failed(const struct fixture *fixture, enum kw_cloud_service service,
                           const char *failed)
 {
     struct kw_rule_result results[KW_RULES_MAX];
@@ -195,11 +195,11 @@ static void test_recovery(void **state)
 static void test_service_names(void **state)
 {
     (void)state;
-    enum kw_service service = KW_DEFENDER;
-    assert_true(kw_service_parse("data-connect", &service));
+    enum kw_cloud_service service = KW_DEFENDER;
+    assert_true(kw_cloud_service_parse("data-connect", &service));
     assert_int_equal(service, KW_DATA_CONNECT);
-    assert_false(kw_service_parse("", &service));
-    assert_false(kw_service_parse("data-connect ", &service));
+    assert_false(kw_cloud_service_parse("", &service));
+    assert_false(kw_cloud_service_parse("data-connect ", &service));
     assert_int_equal(service, KW_DATA_CONNECT);
 }
 

@@ -385,7 +385,8 @@ static CK_RV logout(CK_SESSION_HANDLE session)
 static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *wanted, CK_OBJECT_HANDLE key)
 {
     hang_if("C_SignInit");
-    if (fault.sign_nothing || (fault.only_sign_info && wanted->mechanism != CKM_RSA_PKCS))
+    if (fault.sign_nothing || (fault.only_sign_info && wanted->mechanism != CKM_RSA_PKCS) ||
+        (fault.only_sign_raw && wanted->mechanism != CKM_RSA_X_509))
         return CKR_MECHANISM_INVALID;
     COUNTED(real->C_SignInit(session, wanted, key));
 }

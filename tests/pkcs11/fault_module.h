@@ -44,6 +44,7 @@ struct kw_fault {
     bool hide_values;         /* no CKA_VALUE is told */
     bool ignore_changes;      /* C_SetAttributeValue claims that it was done */
     bool only_sign_info;      /* C_Sign knows CKM_RSA_PKCS alone */
+    bool only_sign_raw;       /* the same of CKM_RSA_X_509 */
     bool sign_nothing;        /* C_SignInit knows no mechanism */
     bool wrong_signatures;
     bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */

@@ -32,7 +32,7 @@ static void ask(const char *module, const char *init_args)
     assert_int_equal(kw_module_allow(module, init_args, &allowed, NULL), KW_OK);
 }
 
-static bool may(enum kw_access access, const char *path)
+static bool may(enum kw_may access, const char *path)
 {
     for (size_t i = 0; i < allowed.count; i++)
         if (allowed.items[i].access == access && strcmp(allowed.items[i].path, path) == 0)

@@ -73,30 +73,31 @@ static void each_use_and_nothing_else(void **state)
     static const struct {
         CK_OBJECT_CLASS class;
         CK_ATTRIBUTE_TYPE type;
-        bool value[KW_USE_COUNT]; /* decrypt, import, sign */
+        bool value[KW_USE_COUNT]; /* decrypt, import, sign, all */
     } flags[] = {
-        {CKO_PRIVATE_KEY, CKA_DECRYPT, {true, false, false}},
-        {CKO_PRIVATE_KEY, CKA_UNWRAP, {true, true, false}},
-        {CKO_PRIVATE_KEY, CKA_SIGN, {false, false, true}},
-        {CKO_PRIVATE_KEY, CKA_SIGN_RECOVER, {false, false, false}},
-        {CKO_PRIVATE_KEY, CKA_EXTRACTABLE, {false, false, false}},
-        {CKO_PUBLIC_KEY, CKA_ENCRYPT, {true, false, false}},
-        {CKO_PUBLIC_KEY, CKA_WRAP, {true, true, false}},
-        {CKO_PUBLIC_KEY, CKA_VERIFY, {false, false, true}},
-        {CKO_PUBLIC_KEY, CKA_VERIFY_RECOVER, {false, false, false}},
+        {CKO_PRIVATE_KEY, CKA_DECRYPT, {true, false, false, true}},
+        {CKO_PRIVATE_KEY, CKA_UNWRAP, {true, true, false, true}},
+        {CKO_PRIVATE_KEY, CKA_SIGN, {false, false, true, true}},
+        {CKO_PRIVATE_KEY, CKA_SIGN_RECOVER, {false, false, false, false}},
+        {CKO_PRIVATE_KEY, CKA_EXTRACTABLE, {false, false, false, false}},
+        {CKO_PUBLIC_KEY, CKA_ENCRYPT, {true, false, false, true}},
+        {CKO_PUBLIC_KEY, CKA_WRAP, {true, true, false, true}},
+        {CKO_PUBLIC_KEY, CKA_VERIFY, {false, false, true, true}},
+        {CKO_PUBLIC_KEY, CKA_VERIFY_RECOVER, {false, false, false, false}},
     };
     struct kw_token *token = hsm_open(0);
     for (enum kw_key_use use = 0; use < KW_USE_COUNT; use++) {
         struct kw_token_key key;
         if (!try_make(token, use, &key))
             continue; /* some tokens make no key for one use alone */
-        assert_int_equal(key.decrypt, use == KW_USE_DECRYPT);
+        assert_int_equal(key.decrypt, use == KW_USE_DECRYPT || use == KW_USE_ALL);
         assert_int_equal(key.unwrap, use != KW_USE_SIGN);
-        assert_int_equal(key.sign, use == KW_USE_SIGN);
-        bool decrypt = true, unwrap = true;
-        assert_int_equal(kw_token_key_purpose(token, &key, &decrypt, &unwrap, NULL), KW_OK);
+        assert_int_equal(key.sign, use == KW_USE_SIGN || use == KW_USE_ALL);
+        struct kw_use_flags made = {.decrypt = !key.decrypt};
+        assert_int_equal(kw_token_key_purpose(token, &key, &made, NULL), KW_OK);
         if (hsm.made_here)
-            assert_true(decrypt == key.decrypt && unwrap == key.unwrap);
+            assert_true(made.decrypt == key.decrypt && made.unwrap == key.unwrap &&
+                        made.sign == key.sign);
         for (size_t i = 0; i < KW_COUNT(flags) && hsm.made_here; i++)
             if (flag_of(&key, flags[i].class, flags[i].type) != flags[i].value[use])
                 fail_msg("use %d: attribute 0x%lx of class %lu", (int)use, flags[i].type,
@@ -256,6 +257,14 @@ static void assert_allowed(struct kw_token *token, bool decrypt, bool unwrap)
     assert_int_equal(now.unwrap, unwrap);
 }
 
+/* Whether it signs stays as it was made. */
+static enum kw_status allow(struct kw_token *token, const struct kw_token_key *key, bool decrypt,
+                            bool unwrap, struct kw_error *err)
+{
+    const struct kw_use_flags uses = {.decrypt = decrypt, .unwrap = unwrap, .sign = key->sign};
+    return kw_token_allow_key(token, key, &uses, err);
+}
+
 static bool decrypts(struct kw_token *token, const struct kw_token_key *key)
 {
     uint8_t wrapped[KW_RSA_MAX_BYTES];
@@ -273,7 +282,7 @@ static void taken_away_and_given_back(void **state)
     struct kw_token *token = hsm_open(0);
     struct kw_token_key key = make(token, KW_USE_DECRYPT);
     struct kw_error err = {.status = KW_OK};
-    enum kw_status status = kw_token_allow_key(token, &key, false, false, &err);
+    enum kw_status status = allow(token, &key, false, false, &err);
     if (status == KW_KEY_UNUSABLE) {
         print_message("%s\n", err.message);
         destroy(token, &key);
@@ -287,21 +296,21 @@ static void taken_away_and_given_back(void **state)
         assert_false(decrypts(token, &key));
     /* `key` still says that it may: what the token says counts. */
     assert_true(key.decrypt && key.unwrap);
-    bool decrypt = false, unwrap = false;
-    assert_int_equal(kw_token_key_purpose(token, &key, &decrypt, &unwrap, NULL), KW_OK);
+    struct kw_use_flags made = {.decrypt = false};
+    assert_int_equal(kw_token_key_purpose(token, &key, &made, NULL), KW_OK);
     if (hsm.made_here)
-        assert_true(decrypt && unwrap);
-    assert_int_equal(kw_token_allow_key(token, &key, true, true, NULL), KW_OK);
+        assert_true(made.decrypt && made.unwrap && made.sign == key.sign);
+    assert_int_equal(allow(token, &key, true, true, NULL), KW_OK);
     assert_allowed(token, true, true);
     assert_true(decrypts(token, &key));
     struct kw_token_key stale = key;
     stale.decrypt = stale.unwrap = false;
-    assert_int_equal(kw_token_allow_key(token, &stale, false, false, NULL), KW_OK);
+    assert_int_equal(allow(token, &stale, false, false, NULL), KW_OK);
     assert_allowed(token, false, false);
-    assert_int_equal(kw_token_allow_key(token, &key, false, true, NULL), KW_OK);
+    assert_int_equal(allow(token, &key, false, true, NULL), KW_OK);
     assert_allowed(token, false, true);
     destroy(token, &key);
-    assert_int_equal(kw_token_allow_key(token, &key, true, true, NULL), KW_KEY_NOT_FOUND);
+    assert_int_equal(allow(token, &key, true, true, NULL), KW_KEY_NOT_FOUND);
     kw_token_free(token);
 }
 
@@ -315,13 +324,13 @@ static void tokens_that_change_nothing(void **state)
     struct kw_token_key key = make(token, KW_USE_DECRYPT);
     struct kw_error err = {.status = KW_OK};
     fault->no_change_of = &private;
-    assert_int_equal(kw_token_allow_key(token, &key, false, false, &err), KW_KEY_UNUSABLE);
+    assert_int_equal(allow(token, &key, false, false, &err), KW_KEY_UNUSABLE);
     assert_allowed(token, true, true);
     /* Nothing to change is no failure. */
-    assert_int_equal(kw_token_allow_key(token, &key, true, true, NULL), KW_OK);
+    assert_int_equal(allow(token, &key, true, true, NULL), KW_OK);
     fault->no_change_of = NULL;
     fault->ignore_changes = true;
-    assert_int_equal(kw_token_allow_key(token, &key, false, false, &err), KW_KEY_UNUSABLE);
+    assert_int_equal(allow(token, &key, false, false, &err), KW_KEY_UNUSABLE);
     assert_non_null(strstr(err.message, "did not take"));
     fault->ignore_changes = false;
     assert_allowed(token, true, true);
@@ -331,7 +340,7 @@ static void tokens_that_change_nothing(void **state)
 
 static bool try_allow(struct kw_token *token, const struct kw_token_key *key)
 {
-    return kw_token_allow_key(token, key, false, true, NULL) == KW_OK;
+    return allow(token, key, false, true, NULL) == KW_OK;
 }
 
 static void check_allowed(struct kw_token *token, const struct kw_token_key *key, bool done)
@@ -339,7 +348,7 @@ static void check_allowed(struct kw_token *token, const struct kw_token_key *key
     if (!done)
         assert_true(try_allow(token, key));
     assert_allowed(token, false, true);
-    assert_int_equal(kw_token_allow_key(token, key, true, true, NULL), KW_OK);
+    assert_int_equal(allow(token, key, true, true, NULL), KW_OK);
 }
 
 static void allowing_can_be_repeated(void **state)

@@ -1,16 +1,18 @@
 /* The bare token: what any program does at least that wants the same of it.
  *
- *     bench_token unwrap MODULE LABEL PIN-FILE WRAPPED SESSIONS
+ *     bench_token unwrap MODULE LABEL PIN-FILE WRAPPED SESSIONS [NAME]
  *     bench_token find MODULE LABEL PIN-FILE
  *     bench_token read MODULE LABEL PIN-FILE
  *
- * unwrap: initialise, log in, find the key with the id "cafe0000", and C_Decrypt (RSAES-OAEP,
- * SHA-1) of every 256 bytes of WRAPPED, in so many sessions with a thread each. find: initialise,
+ * unwrap: initialise, log in, find the key with the id "cafe0000", or with the label NAME, and
+ * C_Decrypt (RSAES-OAEP, SHA-1) of every 256 bytes of WRAPPED, in so many sessions with a thread
+ * each; prints how many seconds that took alone. find: initialise,
  * log in, and one search for all private keys; read: and id, label and modulus of each. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cryptoki.h"
 #include "wrapped.h"
@@ -44,20 +46,32 @@ static void *unwrap_share(void *first)
     return NULL;
 }
 
-static void unwrap(void)
+static double now_s(void)
+{
+    struct timespec now;
+    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+        bench_fail("clock_gettime", 0);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void unwrap(char *name)
 {
     static const CK_BYTE id[] = {0xca, 0xfe, 0x00, 0x00};
     CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
     CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof(class)}, {CKA_ID, (void *)id, sizeof(id)}};
     pthread_t threads[SESSIONS_MAX];
+    if (name)
+        wanted[1] = (CK_ATTRIBUTE){CKA_LABEL, name, strlen(name)};
     if (bench_find(&token, wanted, 2, &key, 1) != 1)
         bench_fail("finding one key", 0);
+    double started = now_s();
     for (size_t i = 0; i < session_count; i++)
         if (pthread_create(&threads[i], NULL, unwrap_share, (void *)i) != 0)
             bench_fail("pthread_create", i);
     for (size_t i = 0; i < session_count; i++)
         if (pthread_join(threads[i], NULL) != 0)
             bench_fail("pthread_join", i);
+    printf("%.3f\n", now_s() - started);
 }
 
 static void find(int also_read)
@@ -81,7 +95,7 @@ int main(int argc, char **argv)
 {
     if (argc < 5)
         bench_fail("reading the arguments", (unsigned long)argc);
-    int unwraps = strcmp(argv[1], "unwrap") == 0 && argc == 7;
+    int unwraps = strcmp(argv[1], "unwrap") == 0 && (argc == 7 || argc == 8);
     if (unwraps) {
         wrapped = bench_read_wrapped(argv[5], &wrapped_count);
         if (!wrapped)
@@ -92,7 +106,7 @@ int main(int argc, char **argv)
     }
     bench_open(&token, argv[2], argv[3], argv[4], 0);
     if (unwraps)
-        unwrap();
+        unwrap(argc == 8 ? argv[7] : NULL);
     else
         find(strcmp(argv[1], "read") == 0);
     bench_close(&token);

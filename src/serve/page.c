@@ -1,0 +1,192 @@
+/* The status page: plain HTML, without anything from elsewhere. */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "serve/internal.h"
+
+#define SECONDS_A_DAY 86400
+
+/* A page on its way out. The first failure stays, and what comes after it is not written. */
+struct page {
+    struct kw_buffer *text;
+    enum kw_status status;
+    struct kw_error *err;
+};
+
+static void put(struct page *page, const char *html)
+{
+    if (!page->status)
+        page->status = kw_buffer_append(page->text, html, strlen(html), page->err);
+}
+
+/* Text from outside: what HTML has a meaning for is written as its number. */
+static void put_text(struct page *page, const char *text)
+{
+    for (; *text && !page->status; text++) {
+        if (strchr("<>&\"'", *text))
+            page->status = kw_buffer_printf(page->text, page->err, "&#%d;", *text);
+        else
+            page->status = kw_buffer_append(page->text, text, 1, page->err);
+    }
+}
+
+static void put_cell(struct page *page, const char *text)
+{
+    put(page, "<td>");
+    put_text(page, text);
+    put(page, "</td>");
+}
+
+static void put_row(struct page *page, const char *name, const char *value)
+{
+    put(page, "<tr><th>");
+    put_text(page, name);
+    put(page, "</th>");
+    put_cell(page, value);
+    put(page, "</tr>\n");
+}
+
+static const char *write_time(int64_t when, char out[KW_TIMESTAMP_SIZE])
+{
+    kw_timestamp((time_t)when, out);
+    return out;
+}
+
+/* ---- the sections ---- */
+
+static void put_service(struct page *page, struct kw_service *service)
+{
+    const struct kw_token_info *token = NULL;
+    struct kw_keyring_stats stats;
+    char text[160], time_text[KW_TIMESTAMP_SIZE];
+    bool ready = atomic_load(&service->ready);
+    put(page, "<h2>Service</h2>\n<table>\n");
+    put_row(page, "state", ready ? "ready" : "not ready: the token does not answer");
+    put_row(page, "host", service->host);
+    put_row(page, "started", write_time((int64_t)service->began, time_text));
+    put(page, "</table>\n<h2>Token</h2>\n<table>\n");
+    kw_keyring_stats(kw_store_keyring(service->store), &stats);
+    if (ready && kw_keyring_token(kw_store_keyring(service->store), &token, NULL) == KW_OK) {
+        put_row(page, "label", token->label);
+        put_row(page, "serial", token->serial);
+        put_row(page, "model", token->model);
+    }
+    (void)snprintf(text, sizeof(text), "%zu open, %zu at work, at most %zu", stats.sessions,
+                   stats.sessions_in_use, stats.sessions_max);
+    put_row(page, "sessions", text);
+    (void)snprintf(text, sizeof(text), "%llu recoveries, %llu switches to the second token%s",
+                   (unsigned long long)stats.recoveries, (unsigned long long)stats.failovers,
+                   stats.on_second ? ", which serves now" : "");
+    put_row(page, "trouble", text);
+    put(page, "</table>\n");
+}
+
+static void put_key(struct page *page, const struct kw_stored *stored)
+{
+    char text[80], time_text[KW_TIMESTAMP_SIZE];
+    int64_t expires = kw_stored_expires(stored);
+    double days = (double)(expires - (int64_t)time(NULL)) / SECONDS_A_DAY;
+    put(page, "<tr>");
+    put_cell(page, stored->key->label);
+    put(page, "<td><code>");
+    put_text(page, stored->version);
+    put(page, "</code></td>");
+    (void)snprintf(text, sizeof(text), "RSA %zu", kw_rsa_bits(&stored->key->public));
+    put_cell(page, text);
+    put_cell(page, kw_key_state_name(kw_key_state(stored->record)));
+    if (expires == 0)
+        (void)snprintf(text, sizeof(text), "never");
+    else
+        (void)snprintf(text, sizeof(text), "%s, %s%.0f days", write_time(expires, time_text),
+                       days < 0 ? "EXPIRED " : "in ", days < 0 ? -days : days);
+    put_cell(page, text);
+    put(page, "</tr>\n");
+}
+
+static void put_keys(struct page *page, struct kw_call *call)
+{
+    size_t count = 0;
+    put(page, "<h2>Keys</h2>\n<table>\n<tr><th>name</th><th>version</th><th>kind</th>"
+              "<th>state</th><th>expires</th></tr>\n");
+    kw_store_enter(call->service->store);
+    const struct kw_stored *all = kw_store_all(call->service->store, &count);
+    for (size_t i = 0; i < count; i++)
+        if (kw_client_may(call->client, KW_ACT_STATUS, all[i].key->label))
+            put_key(page, &all[i]);
+    kw_store_leave(call->service->store);
+    put(page, "</table>\n");
+}
+
+static void put_trail(struct page *page, struct kw_service *service)
+{
+    char text[KW_MESSAGE_SIZE], time_text[KW_TIMESTAMP_SIZE];
+    (void)pthread_mutex_lock(&service->lock);
+    struct kw_trail_view view = service->trail;
+    (void)pthread_mutex_unlock(&service->lock);
+    put(page, "<h2>Audit trail</h2>\n<table>\n");
+    if (view.when == 0) {
+        put_row(page, "verdict", "not verified yet");
+    } else {
+        bool good = view.status == KW_OK && view.verdict.tamper == KW_GOOD;
+        put_row(page, "verdict", good ? "it verifies" : view.verdict.message);
+        put_row(page, "verified", write_time((int64_t)view.when, time_text));
+        (void)snprintf(text, sizeof(text), "%llu, of which the last checkpoint covers %llu",
+                       (unsigned long long)view.verdict.records,
+                       (unsigned long long)view.verdict.signed_records);
+        put_row(page, "records", text);
+        put_row(page, "key", view.verdict.key[0] ? view.verdict.key : "none has signed it");
+    }
+    put(page, "</table>\n");
+}
+
+static void put_requests(struct page *page, struct kw_service *service)
+{
+    struct kw_request_note notes[KW_LAST_REQUESTS];
+    size_t count = kw_metrics_last(service->metrics, notes);
+    put(page, "<h2>Last requests</h2>\n<table>\n<tr><th>time</th><th>client</th><th>operation</th>"
+              "<th>key</th><th>status</th><th>milliseconds</th><th>number</th></tr>\n");
+    for (size_t i = 0; i < count; i++) {
+        char text[40], time_text[KW_TIMESTAMP_SIZE];
+        put(page, "<tr>");
+        put_cell(page, write_time((int64_t)notes[i].when, time_text));
+        put_cell(page, notes[i].client);
+        put_cell(page, notes[i].op);
+        put_cell(page, notes[i].key);
+        (void)snprintf(text, sizeof(text), "%d", notes[i].status);
+        put_cell(page, text);
+        (void)snprintf(text, sizeof(text), "%.1f", (double)notes[i].microseconds / 1000);
+        put_cell(page, text);
+        put(page, "<td><code>");
+        put_text(page, notes[i].id);
+        put(page, "</code></td></tr>\n");
+    }
+    put(page, "</table>\n");
+}
+
+enum kw_status kw_status_page(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
+{
+    struct page page = {.text = &call->answer->body, .err = err};
+    (void)ret_json;
+    call->answer->type = "text/html; charset=utf-8";
+    enum kw_status status =
+        kw_http_header(call->answer, "Content-Security-Policy", err,
+                       "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+    if (status)
+        return status;
+    put(&page, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+               "<title>Keyward</title><style>"
+               "body{font-family:sans-serif;margin:2em;color:#222}"
+               "table{border-collapse:collapse;margin-bottom:1em}"
+               "th,td{border:1px solid #bbb;padding:.3em .6em;text-align:left}"
+               "th{background:#eee}code{font-size:90%}"
+               "</style></head><body>\n<h1>Keyward " KW_VERSION "</h1>\n");
+    put_service(&page, call->service);
+    put_keys(&page, call);
+    if (kw_client_may(call->client, KW_ACT_TRAIL, NULL)) {
+        put_trail(&page, call->service);
+        put_requests(&page, call->service);
+    }
+    put(&page, "</body></html>\n");
+    return page.status;
+}

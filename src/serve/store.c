@@ -1,0 +1,424 @@
+/* The keys of the service's token, read by many and changed by one at a time. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "serve/store.h"
+
+#define DEFAULT_RECORDS_KEY "keyward-records"
+#define SECONDS_A_DAY       86400
+#define LOOK_AGAIN_MS       100
+
+struct kw_store {
+    struct kw_keyring *user;    /* uses keys */
+    struct kw_keyring *manager; /* makes and changes them; with `changing` held */
+    pthread_mutex_t changing;
+    uint8_t seen[KW_SHA256_SIZE]; /* what the manager read last; with `changing` held */
+    uint64_t read_ms;             /* when that was, or was tried */
+    uint64_t took_ms;             /* and how long it took */
+    pthread_rwlock_t lock;        /* guards what follows */
+    bool is_read;
+    struct kw_stored *all;
+    size_t count;
+};
+
+/* ---- opening ---- */
+
+/* Whoever changes something does not wait for ever behind those who look. */
+static int lock_init(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attributes;
+    int failed = pthread_rwlockattr_init(&attributes);
+    if (failed)
+        return failed;
+    (void)pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    failed = pthread_rwlock_init(lock, &attributes);
+    (void)pthread_rwlockattr_destroy(&attributes);
+    return failed;
+}
+
+static struct kw_store *store_new(void)
+{
+    struct kw_store *store = calloc(1, sizeof(*store));
+    if (!store || pthread_mutex_init(&store->changing, NULL) != 0) {
+        free(store);
+        return NULL;
+    }
+    if (lock_init(&store->lock) != 0) {
+        (void)pthread_mutex_destroy(&store->changing);
+        free(store);
+        return NULL;
+    }
+    return store;
+}
+
+enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw_store **ret_store,
+                             struct kw_error *err)
+{
+    struct kw_store *store = store_new();
+    if (!store)
+        return kw_fail_memory(err);
+    enum kw_status status = kw_keyring_open(options, &store->user, err);
+    if (!status)
+        status = kw_keyring_open(options, &store->manager, err);
+    if (status) {
+        kw_store_free(store);
+        return status;
+    }
+    *ret_store = store;
+    return KW_OK;
+}
+
+void kw_store_free(struct kw_store *store)
+{
+    if (!store)
+        return;
+    free(store->all);
+    kw_keyring_free(store->manager);
+    kw_keyring_free(store->user);
+    (void)pthread_rwlock_destroy(&store->lock);
+    (void)pthread_mutex_destroy(&store->changing);
+    free(store);
+}
+
+struct kw_keyring *kw_store_keyring(struct kw_store *store)
+{
+    return store->user;
+}
+
+struct kw_keyring *kw_store_manager(struct kw_store *store)
+{
+    return store->manager;
+}
+
+/* ---- what is served ---- */
+
+/* Key Vault's names; and not the key that signs what is known of the others. */
+static bool is_served(const struct kw_keyring *keyring, const struct kw_token_key *key)
+{
+    const char *signer = kw_keyring_config(keyring)->life.records_key;
+    size_t len = strlen(key->label);
+    if (key->public.modulus_len == 0 || len == 0 || len > KW_NAME_MAX ||
+        strcmp(key->label, signer ? signer : DEFAULT_RECORDS_KEY) == 0)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = key->label[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && c != '-')
+            return false;
+    }
+    return true;
+}
+
+enum kw_status kw_version_name(struct kw_crypto *crypto, const struct kw_token_key *key,
+                               char out[KW_VERSION_DIGITS + 1], struct kw_error *err)
+{
+    uint8_t fingerprint[KW_SHA256_SIZE];
+    const uint8_t *id = key->id;
+    if (key->id_len != KW_VERSION_DIGITS / 2) {
+        enum kw_status status = kw_rsa_fingerprint(crypto, &key->public, fingerprint, err);
+        if (status)
+            return status;
+        id = fingerprint;
+    }
+    kw_hex_encode(id, KW_VERSION_DIGITS / 2, out);
+    return KW_OK;
+}
+
+static enum kw_status describe(struct kw_crypto *crypto, const struct kw_version *version,
+                               struct kw_stored *ret_stored, struct kw_error *err)
+{
+    *ret_stored = (struct kw_stored){.key = version->key, .record = version->record};
+    return kw_version_name(crypto, version->key, ret_stored->version, err);
+}
+
+/* Names that differ in letter case alone are one; qsort is not stable, the places are. */
+static int by_name(const void *a, const void *b)
+{
+    const struct kw_stored *one = a, *other = b;
+    int order = strcasecmp(one->key->label, other->key->label);
+    if (order == 0)
+        order = kw_stored_created(one) < kw_stored_created(other)   ? 1
+                : kw_stored_created(one) > kw_stored_created(other) ? -1
+                                                                    : 0;
+    return order ? order : strcmp(one->version, other->version);
+}
+
+/* With the lock held for writing. */
+static enum kw_status take_versions(struct kw_store *store, struct kw_error *err)
+{
+    struct kw_version *versions = NULL;
+    size_t count = 0, served = 0;
+    enum kw_status status = kw_keyring_versions(store->user, NULL, &versions, &count, err);
+    if (status == KW_KEY_NOT_FOUND)
+        status = KW_OK; /* a token without keys */
+    struct kw_stored *all = status ? NULL : calloc(count + 1, sizeof(*all));
+    if (!status && !all)
+        status = kw_fail_memory(err);
+    for (size_t i = 0; i < count && !status; i++)
+        if (is_served(store->user, versions[i].key))
+            status = describe(kw_keyring_crypto(store->user), &versions[i], &all[served++], err);
+    free(versions);
+    if (status) {
+        free(all);
+        return status;
+    }
+    qsort(all, served, sizeof(*all), by_name);
+    free(store->all);
+    store->all = all;
+    store->count = served;
+    store->is_read = true;
+    return KW_OK;
+}
+
+/* ---- reading ---- */
+
+static enum kw_status digest_version(struct kw_digest *digest, const struct kw_version *version,
+                                     struct kw_error *err)
+{
+    const struct kw_token_key *key = version->key;
+    const struct kw_key_record *record = version->record;
+    const struct {
+        const void *data;
+        size_t len;
+    } parts[] = {
+        {&key->id_len, sizeof(key->id_len)},
+        {key->id, key->id_len},
+        {key->label, strlen(key->label) + 1},
+        {key->public.modulus, key->public.modulus_len},
+        {key->not_before, sizeof(key->not_before)},
+        {key->expires, sizeof(key->expires)},
+        {&key->decrypt, sizeof(key->decrypt)},
+        {&key->unwrap, sizeof(key->unwrap)},
+        {&key->sign, sizeof(key->sign)},
+        {&record->state, sizeof(record->state)},
+        {&record->revision, sizeof(record->revision)},
+    };
+    enum kw_status status = KW_OK;
+    for (size_t i = 0; i < KW_COUNT(parts) && !status; i++)
+        status = kw_digest_update(digest, parts[i].data, parts[i].len, err);
+    return status;
+}
+
+/* What the token has now, in few bytes, as the manager sees it. */
+static enum kw_status look(struct kw_store *store, uint8_t ret_seen[KW_SHA256_SIZE],
+                           struct kw_error *err)
+{
+    struct kw_version *versions = NULL;
+    struct kw_digest *digest = NULL;
+    size_t count = 0;
+    kw_keyring_refresh(store->manager);
+    enum kw_status status = kw_keyring_versions(store->manager, NULL, &versions, &count, err);
+    if (status == KW_KEY_NOT_FOUND)
+        status = KW_OK;
+    if (!status && !(status = kw_digest_new(kw_keyring_crypto(store->manager), &digest, err)))
+        status = kw_digest_start(digest, err);
+    for (size_t i = 0; i < count && !status; i++)
+        status = digest_version(digest, &versions[i], err);
+    if (!status)
+        status = kw_digest_finish(digest, ret_seen, err);
+    kw_digest_free(digest);
+    free(versions);
+    return status;
+}
+
+/* With `changing` held. */
+static enum kw_status read_changed(struct kw_store *store, struct kw_error *err)
+{
+    uint8_t seen[KW_SHA256_SIZE];
+    uint64_t began_ms = kw_now_ms();
+    enum kw_status status = look(store, seen, err);
+    store->read_ms = kw_now_ms();
+    store->took_ms = store->read_ms - began_ms;
+    if (status || (store->is_read && memcmp(seen, store->seen, sizeof(seen)) == 0))
+        return status;
+    (void)pthread_rwlock_wrlock(&store->lock);
+    kw_keyring_refresh(store->user);
+    status = take_versions(store, err);
+    (void)pthread_rwlock_unlock(&store->lock);
+    if (!status)
+        memcpy(store->seen, seen, sizeof(seen));
+    return status;
+}
+
+enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&store->changing);
+    enum kw_status status = read_changed(store, err);
+    (void)pthread_mutex_unlock(&store->changing);
+    return status;
+}
+
+bool kw_store_look_again(struct kw_store *store)
+{
+    if (pthread_mutex_trylock(&store->changing) != 0)
+        return false;
+    /* Whoever asks for keys that are not there takes a small part of the token's time with that. */
+    bool due = kw_now_ms() - store->read_ms >= LOOK_AGAIN_MS + 3 * store->took_ms;
+    if (due)
+        due = read_changed(store, NULL) == KW_OK;
+    (void)pthread_mutex_unlock(&store->changing);
+    return due;
+}
+
+void kw_store_enter(struct kw_store *store)
+{
+    (void)pthread_rwlock_rdlock(&store->lock);
+}
+
+void kw_store_leave(struct kw_store *store)
+{
+    (void)pthread_rwlock_unlock(&store->lock);
+}
+
+/* ---- finding ---- */
+
+const struct kw_stored *kw_store_all(const struct kw_store *store, size_t *ret_count)
+{
+    *ret_count = store->count;
+    return store->all;
+}
+
+const struct kw_stored *kw_store_named(const struct kw_store *store, const char *name,
+                                       size_t *ret_count)
+{
+    size_t low = 0, high = store->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcasecmp(store->all[middle].key->label, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    size_t end = low;
+    while (end < store->count && strcasecmp(store->all[end].key->label, name) == 0)
+        end++;
+    *ret_count = end - low;
+    return end > low ? &store->all[low] : NULL;
+}
+
+bool kw_stored_is_deleted(const struct kw_stored *stored)
+{
+    return kw_key_state(stored->record) == KW_KEY_DELETED;
+}
+
+enum kw_status kw_store_find(const struct kw_store *store, const char *name, const char *version,
+                             const struct kw_stored **ret_stored, struct kw_error *err)
+{
+    size_t count = 0;
+    bool newest = !version || version[0] == '\0';
+    const struct kw_stored *all = kw_store_named(store, name, &count);
+    for (size_t i = 0; i < count; i++)
+        if (!kw_stored_is_deleted(&all[i]) &&
+            (newest || strcasecmp(all[i].version, version) == 0)) {
+            *ret_stored = &all[i];
+            return KW_OK;
+        }
+    return kw_fail(err, KW_KEY_NOT_FOUND,
+                   "A key with (name/id) %.127s%s%.64s was not found in this key vault.", name,
+                   newest ? "" : "/", newest ? "" : version);
+}
+
+/* ---- what Key Vault tells of a version ---- */
+
+int64_t kw_time_of(const char *timestamp)
+{
+    struct tm tm = {.tm_isdst = 0};
+    const char *end = timestamp[0] ? strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ", &tm) : NULL;
+    return end && *end == '\0' ? (int64_t)timegm(&tm) : 0;
+}
+
+/* The first second of a date such as "2026-10-05". */
+static int64_t day_of(const char *date)
+{
+    struct tm tm = {.tm_isdst = 0};
+    const char *end = date[0] ? strptime(date, "%Y-%m-%d", &tm) : NULL;
+    return end && *end == '\0' ? (int64_t)timegm(&tm) : 0;
+}
+
+int64_t kw_stored_not_before(const struct kw_stored *stored)
+{
+    return stored->record->not_before ? stored->record->not_before
+                                      : day_of(stored->key->not_before);
+}
+
+int64_t kw_stored_expires(const struct kw_stored *stored)
+{
+    int64_t day = day_of(stored->key->expires);
+    if (stored->record->expires)
+        return stored->record->expires;
+    return day ? day + SECONDS_A_DAY - 1 : 0;
+}
+
+int64_t kw_stored_created(const struct kw_stored *stored)
+{
+    return kw_time_of(stored->record->created);
+}
+
+int64_t kw_stored_updated(const struct kw_stored *stored)
+{
+    int64_t updated = kw_time_of(stored->record->updated);
+    return updated ? updated : kw_stored_created(stored);
+}
+
+/* A disabled key has lost on the token what its record still says. */
+unsigned kw_stored_ops(const struct kw_stored *stored)
+{
+    const struct kw_key_record *record = stored->record;
+    const struct kw_token_key *key = stored->key;
+    unsigned ops = 0;
+    if (record->ops)
+        return record->ops;
+    if (key->decrypt || record->decrypt)
+        ops |= KW_OP_ENCRYPT | KW_OP_DECRYPT;
+    if (key->unwrap || record->unwrap)
+        ops |= KW_OP_WRAP | KW_OP_UNWRAP;
+    if (key->sign)
+        ops |= KW_OP_SIGN | KW_OP_VERIFY;
+    return ops;
+}
+
+/* ---- changing ---- */
+
+enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *purpose,
+                               kw_change_fn work, void *context, struct kw_error *err)
+{
+    struct kw_error unread;
+    (void)pthread_mutex_lock(&store->changing);
+    kw_keyring_refresh(store->manager);
+    kw_keyring_set_purpose(store->manager, purpose);
+    enum kw_status status = work(store->manager, context, err);
+    kw_keyring_set_purpose(store->manager, NULL);
+    /* It may have been changed in part. What can't be read now is read later. */
+    (void)read_changed(store, &unread);
+    (void)pthread_mutex_unlock(&store->changing);
+    return status;
+}
+
+enum kw_status kw_store_versions(struct kw_keyring *keyring, const char *name, const char *version,
+                                 struct kw_version **ret_versions, size_t *ret_count,
+                                 struct kw_error *err)
+{
+    struct kw_version *versions = NULL;
+    size_t count = 0, kept = 0;
+    char version_name[KW_VERSION_DIGITS + 1];
+    enum kw_status status = kw_keyring_versions(keyring, NULL, &versions, &count, err);
+    if (status == KW_KEY_NOT_FOUND)
+        status = KW_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        const struct kw_token_key *key = versions[i].key;
+        if (!is_served(keyring, key) || strcasecmp(key->label, name) != 0)
+            continue;
+        if (version)
+            status = kw_version_name(kw_keyring_crypto(keyring), key, version_name, err);
+        if (!status && (!version || strcasecmp(version, version_name) == 0))
+            versions[kept++] = versions[i];
+    }
+    if (status) {
+        free(versions);
+        return status;
+    }
+    *ret_versions = versions;
+    *ret_count = kept;
+    return KW_OK;
+}
