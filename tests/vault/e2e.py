@@ -538,7 +538,7 @@ def settings_must_fit_the_kind_of_token(w):
 
 @case
 def many_threads_and_tokens_that_end(w):
-    """The C program unwraps by eight threads while the vault takes another token each 20 calls."""
+    """The C program unwraps by eight threads while the vault takes another token each 50 calls."""
     tool = os.environ.get("KW_VAULT_THREADS")
     if not tool:
         return
@@ -554,7 +554,7 @@ def many_threads_and_tokens_that_end(w):
     def count_calls(_):
         with lock:
             calls[0] += 1
-            if calls[0] % 20 == 0:
+            if calls[0] % 50 == 0:
                 following = w.scratch / "following"
                 following.write_text(f"t{calls[0]}")
                 w.vault.tokens = [*w.vault.tokens[-3:], f"t{calls[0]}"]
