@@ -326,11 +326,13 @@ static void a_key_for_everything(void **state)
     assert_int_equal(kw_token_change_key(token, &key, &change, &changed, NULL), KW_OK);
     assert_true(changed.decrypt && changed.unwrap && changed.sign);
     assert_string_equal(changed.expires, "2099-01-01");
-    assert_int_equal(kw_token_allow_key(token, &key, false, false, NULL), KW_OK);
+    const struct kw_use_flags only_signs = {.sign = true};
+    const struct kw_use_flags all = {.decrypt = true, .unwrap = true, .sign = true};
+    assert_int_equal(kw_token_allow_key(token, &key, &only_signs, NULL), KW_OK);
     assert_allowed(token, false, false);
     assert_false(decrypts(token, &key));
     assert_true(try_sign(token, &key));
-    assert_int_equal(kw_token_allow_key(token, &key, true, true, NULL), KW_OK);
+    assert_int_equal(kw_token_allow_key(token, &key, &all, NULL), KW_OK);
     assert_true(decrypts(token, &key) && try_sign(token, &key));
     destroy(token, &key);
     struct kw_secret *pkcs8 = hsm_new_pkcs8();
