@@ -573,6 +573,29 @@ def many_threads_and_tokens_that_end(w):
 
 
 @case
+def nothing_is_left_in_memory(w):
+    tool = os.environ.get("KW_VAULT_LEFTOVERS")
+    if not tool:
+        return
+    w.vault.tokens = [w.token]
+    secret = secrets.token_bytes(32)
+    wrapped = w.keys[0].private.public_key().encrypt(secret, fake.PADDINGS["RSA-OAEP"])
+    answer = json.dumps({"accessToken": w.token, "expires_in": 3600})
+    for source in (
+        f"file:{w.write_token(w.token)}",
+        f"file:{w.write_token(answer)}",
+        f"exec:/usr/bin/cat {w.write_token(answer)}",
+    ):
+        looked_for = (secret, fake.b64url(secret).encode(), w.token.encode())
+        done = subprocess.run(
+            [tool, w.url(token_source=source), w.keys[0].name, VERSION, wrapped.hex(),
+             *(bytes(x ^ 0x5A for x in text).hex() for text in looked_for)],
+            capture_output=True, text=True, timeout=SECONDS, env=w.environment,
+        )  # fmt: skip
+        same(done.stdout + done.stderr, done.returncode, 0)
+
+
+@case
 def another_vault_serves_where_one_fails(w):
     second = w.serve()
     config = w.config(
