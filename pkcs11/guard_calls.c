@@ -112,6 +112,17 @@ static CK_RV run_find_objects_final(const CK_FUNCTION_LIST *real, const struct k
     return real->C_FindObjectsFinal(args->numbers[0]);
 }
 
+static CK_RV run_encrypt_init(const CK_FUNCTION_LIST *real, const struct kw_call_args *args)
+{
+    return real->C_EncryptInit(args->numbers[0], (CK_MECHANISM *)args->mechanism, args->numbers[1]);
+}
+
+static CK_RV run_encrypt(const CK_FUNCTION_LIST *real, const struct kw_call_args *args)
+{
+    return real->C_Encrypt(args->numbers[0], (CK_BYTE *)args->in, args->in_len, args->out,
+                           args->results[0]);
+}
+
 static CK_RV run_decrypt_init(const CK_FUNCTION_LIST *real, const struct kw_call_args *args)
 {
     return real->C_DecryptInit(args->numbers[0], (CK_MECHANISM *)args->mechanism, args->numbers[1]);
@@ -190,10 +201,13 @@ const struct kw_call_kind kw_call_kinds[KW_CALL_COUNT] = {
     [KW_CALL_CREATE_OBJECT] = {run_create_object, 1, true, false},
     [KW_CALL_DESTROY_OBJECT] = {run_destroy_object, 1, false, false},
     [KW_CALL_GET_ATTRIBUTE_VALUE] = {run_get_attribute_value, 1, false, true},
+    [KW_CALL_GET_VALUE] = {run_get_attribute_value, 1, true, true},
     [KW_CALL_SET_ATTRIBUTE_VALUE] = {run_set_attribute_value, 1, false, false},
     [KW_CALL_FIND_OBJECTS_INIT] = {run_find_objects_init, 1, false, false},
     [KW_CALL_FIND_OBJECTS] = {run_find_objects, 1, false, false},
     [KW_CALL_FIND_OBJECTS_FINAL] = {run_find_objects_final, 1, false, false},
+    [KW_CALL_ENCRYPT_INIT] = {run_encrypt_init, 1, false, false},
+    [KW_CALL_ENCRYPT] = {run_encrypt, 1, true, false},
     [KW_CALL_DECRYPT_INIT] = {run_decrypt_init, 1, false, false},
     [KW_CALL_DECRYPT] = {run_decrypt, 1, true, false},
     [KW_CALL_DECRYPT_AT_ONCE] = {run_decrypt_at_once, 1, true, false},
@@ -206,6 +220,14 @@ const struct kw_call_kind kw_call_kinds[KW_CALL_COUNT] = {
 };
 
 /* ---- for callers: from the arguments to kw_call_args, once for each guard ---- */
+
+static enum kw_call call_to_read(const CK_ATTRIBUTE *items, CK_ULONG count)
+{
+    for (CK_ULONG i = 0; i < count; i++)
+        if (items[i].type == CKA_VALUE)
+            return KW_CALL_GET_VALUE;
+    return KW_CALL_GET_ATTRIBUTE_VALUE;
+}
 
 #define KW_GUARDED_BY(name, number)   name##_##number
 #define KW_GUARDED_WITH(name, number) KW_GUARDED_BY(name, number)

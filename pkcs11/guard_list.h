@@ -105,7 +105,7 @@ static CK_RV KW_GUARDED(get_attribute_value)(CK_SESSION_HANDLE session, CK_OBJEC
                                              CK_ATTRIBUTE *items, CK_ULONG count)
 {
     const struct kw_call_args args = {.numbers = {session, object}, .templates = {{items, count}}};
-    return kw_guard_call(KW_GUARD_NUMBER, KW_CALL_GET_ATTRIBUTE_VALUE, &args);
+    return kw_guard_call(KW_GUARD_NUMBER, call_to_read(items, count), &args);
 }
 
 static CK_RV KW_GUARDED(set_attribute_value)(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
@@ -136,6 +136,25 @@ static CK_RV KW_GUARDED(find_objects_final)(CK_SESSION_HANDLE session)
 {
     const struct kw_call_args args = {.numbers = {session}};
     return kw_guard_call(KW_GUARD_NUMBER, KW_CALL_FIND_OBJECTS_FINAL, &args);
+}
+
+static CK_RV KW_GUARDED(encrypt_init)(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
+                                      CK_OBJECT_HANDLE key)
+{
+    const struct kw_call_args args = {.numbers = {session, key}, .mechanism = mechanism};
+    return kw_guard_call(KW_GUARD_NUMBER, KW_CALL_ENCRYPT_INIT, &args);
+}
+
+static CK_RV KW_GUARDED(encrypt)(CK_SESSION_HANDLE session, CK_BYTE *in, CK_ULONG in_len,
+                                 CK_BYTE *out, CK_ULONG *len)
+{
+    const struct kw_call_args args = {.numbers = {session},
+                                      .in = in,
+                                      .in_len = in_len,
+                                      .out = out,
+                                      .out_size = *len,
+                                      .results = {len}};
+    return kw_guard_call(KW_GUARD_NUMBER, KW_CALL_ENCRYPT, &args);
 }
 
 static CK_RV KW_GUARDED(decrypt_init)(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
@@ -246,6 +265,8 @@ static const CK_FUNCTION_LIST KW_GUARDED(list) = {
     .C_FindObjectsInit = KW_GUARDED(find_objects_init),
     .C_FindObjects = KW_GUARDED(find_objects),
     .C_FindObjectsFinal = KW_GUARDED(find_objects_final),
+    .C_EncryptInit = KW_GUARDED(encrypt_init),
+    .C_Encrypt = KW_GUARDED(encrypt),
     .C_DecryptInit = KW_GUARDED(decrypt_init),
     .C_Decrypt = KW_GUARDED(decrypt),
     .C_SignInit = KW_GUARDED(sign_init),

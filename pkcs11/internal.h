@@ -188,6 +188,22 @@ struct kw_found_key {
 };
 #define KW_FOUND_KEYS 16
 
+/* Where an AES key was found; of the key, id and label. */
+struct kw_found_aes {
+    bool used;
+    CK_OBJECT_HANDLE handle;
+    struct kw_token_key key;
+};
+#define KW_FOUND_AES 8
+
+/* What a way to wrap bytes with AES was seen to do, right: aes.c. */
+struct kw_aes_skill {
+    bool wraps;     /* a multiple of 8 bytes */
+    bool wraps_odd; /* any other number */
+    bool unwraps;
+};
+#define KW_AES_WAYS 4
+
 enum kw_rung { KW_RUNG_NATIVE, KW_RUNG_RAW, KW_RUNG_COUNT };
 
 struct kw_token {
@@ -222,6 +238,10 @@ struct kw_token {
     bool pin_refused;
     struct kw_found_key found[KW_FOUND_KEYS];
     size_t next_found;
+    struct kw_found_aes found_aes[KW_FOUND_AES];
+    size_t next_found_aes;
+    uint64_t aes_due_ms[2]; /* when it is tried out, without padding and with it */
+    struct kw_aes_skill aes_skills[2][KW_AES_WAYS];
     enum kw_rung first_rung[KW_WRAP_ALG_COUNT]; /* what worked last */
     size_t sign_first[2]; /* which way to sign a digest worked last, without PSS and with it */
     struct kw_throwaway *trial; /* for trying out transfers; NULL until it is needed */

@@ -7,8 +7,6 @@
 
 #define GUEST_ID_SIZE  16
 #define TRANSPORT_BITS 3072 /* as strong as AES-128 (NIST SP 800-57 part 1) */
-/* AES keys of a token. */
-#define AES_KEYS_MAX 4096
 
 /* ---- session objects with a name of their own ---- */
 
@@ -94,119 +92,6 @@ enum kw_status kw_token_with_transport(struct kw_token *token, kw_guest_fn work,
     return status ? status : kw_token_with_rw_session(token, make_transport, &guest, err);
 }
 
-/* ---- AES keys ---- */
-
-static enum kw_status read_aes(struct kw_token *token, struct kw_session *session,
-                               CK_OBJECT_HANDLE handle, struct kw_token_key *key, bool *ret_is_256,
-                               struct kw_error *err)
-{
-    CK_ULONG len = 0;
-    CK_ATTRIBUTE attribute = {CKA_VALUE_LEN, &len, sizeof(len)};
-    CK_RV rv = kw_key_read(token, session, handle, key);
-    if (rv == CKR_OK)
-        rv = kw_attributes_read(token->functions, session, handle, &attribute, 1);
-    if (rv != CKR_OK)
-        return kw_session_fail(token, session, rv, "read an AES key", err);
-    *ret_is_256 = kw_attribute_known(&attribute) && len == KW_AES256_KEY_SIZE;
-    return KW_OK;
-}
-
-struct aes_list {
-    struct kw_token_key *keys;
-    CK_OBJECT_HANDLE *handles;
-    size_t count;
-};
-
-static void aes_list_cleanup(struct aes_list *list)
-{
-    free(list->keys);
-    free(list->handles);
-    *list = (struct aes_list){.keys = NULL};
-}
-
-static enum kw_status read_all_aes(struct kw_token *token, struct kw_session *session,
-                                   CK_OBJECT_HANDLE *handles, size_t found, struct aes_list *list,
-                                   struct kw_error *err)
-{
-    list->keys = calloc(found + 1, sizeof(*list->keys));
-    if (!list->keys)
-        return kw_fail_memory(err);
-    enum kw_status status = KW_OK;
-    for (size_t i = 0; i < found && !status; i++) {
-        bool is_256 = false;
-        struct kw_token_key *key = &list->keys[list->count];
-        *key = (struct kw_token_key){.id_len = 0};
-        status = read_aes(token, session, handles[i], key, &is_256, err);
-        if (!status && is_256)
-            handles[list->count++] = handles[i];
-    }
-    return status;
-}
-
-static enum kw_status list_aes(struct kw_token *token, struct kw_session *session, void *context,
-                               struct kw_error *err)
-{
-    static const CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-    static const CK_KEY_TYPE type = CKK_AES;
-    CK_ATTRIBUTE wanted[] = {{CKA_CLASS, (void *)&class, sizeof(class)},
-                             {CKA_KEY_TYPE, (void *)&type, sizeof(type)}};
-    struct aes_list list = {.keys = NULL};
-    size_t found = 0;
-    enum kw_status status =
-        kw_objects_find(token, session, wanted, 2, AES_KEYS_MAX, &list.handles, &found, err);
-    if (!status)
-        status = read_all_aes(token, session, list.handles, found, &list, err);
-    if (!status)
-        status = kw_session_check_login(token, session, err);
-    if (status)
-        aes_list_cleanup(&list);
-    else
-        *(struct aes_list *)context = list;
-    return status;
-}
-
-enum kw_status kw_token_aes_keys(struct kw_token *token, struct kw_token_key **ret_keys,
-                                 size_t *ret_count, struct kw_error *err)
-{
-    struct aes_list list = {.keys = NULL};
-    enum kw_status status = kw_token_with_session(token, list_aes, &list, err);
-    if (status)
-        return status;
-    *ret_keys = list.keys;
-    *ret_count = list.count;
-    free(list.handles);
-    return KW_OK;
-}
-
-static bool same_names(const struct kw_token_key *a, const struct kw_token_key *b)
-{
-    return a->id_len == b->id_len && memcmp(a->id, b->id, a->id_len) == 0 &&
-           strcmp(a->label, b->label) == 0;
-}
-
-/* The one that has the names now. */
-static enum kw_status find_aes(struct kw_token *token, struct kw_session *session,
-                               const struct kw_token_key *aes, CK_OBJECT_HANDLE *ret_handle,
-                               struct kw_error *err)
-{
-    struct aes_list list = {.keys = NULL};
-    enum kw_status status = list_aes(token, session, &list, err);
-    if (status)
-        return status;
-    size_t found = 0;
-    for (size_t i = 0; i < list.count; i++)
-        if (same_names(&list.keys[i], aes) && found++ == 0)
-            *ret_handle = list.handles[i];
-    aes_list_cleanup(&list);
-    if (found == 1)
-        return KW_OK;
-    char label[96];
-    (void)kw_printable(aes->label, strlen(aes->label), label, sizeof(label));
-    return kw_fail(err, found ? KW_KEY_AMBIGUOUS : KW_KEY_NOT_FOUND,
-                   "the token \"%s\" has %s AES-256 key \"%s\" with that id; name one by its id",
-                   token->info.label, found ? "more than one" : "no longer the", label);
-}
-
 /* ---- RFC 5649 under an AES key of the token ---- */
 
 static enum kw_status no_way(const struct kw_transfer *transfer,
@@ -259,7 +144,7 @@ static enum kw_status wrap_with_aes(struct kw_token *token, struct kw_session *s
     enum kw_status status;
     if ((status = kw_key_handle(token, session, job->key, true, &key, err)) ||
         (status = kw_transfer_check_extractable(&transfer, key, job->key->label, err)) ||
-        (status = find_aes(token, session, job->aes, &aes, err)) ||
+        (status = kw_aes_find(token, session, job->aes, &aes, err)) ||
         (status = choose(&transfer, &way, &job->zeros, err)))
         return status;
     struct kw_transfer_mechanism mechanism;
@@ -310,7 +195,8 @@ static enum kw_status unwrap_with_aes(struct kw_transfer *transfer, const struct
     const struct kw_transfer_way *way = NULL;
     bool zeros = false;
     CK_OBJECT_HANDLE aes = CK_INVALID_HANDLE;
-    enum kw_status status = find_aes(transfer->token, transfer->session, wrapped->kek, &aes, err);
+    enum kw_status status =
+        kw_aes_find(transfer->token, transfer->session, wrapped->kek, &aes, err);
     if (!status)
         status = choose(transfer, &way, &zeros, err);
     if (status)

@@ -45,6 +45,7 @@ static void void_sessions(struct kw_token *token)
 {
     kw_pool_close_idle(token);
     memset(token->found, 0, sizeof(token->found));
+    memset(token->found_aes, 0, sizeof(token->found_aes));
     token->epoch++;
 }
 

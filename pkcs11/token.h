@@ -51,9 +51,11 @@ enum kw_status kw_uri_of_token(const char *label, const char *module, const char
 
 /* ---- tokens: module.c, slots.c ---- */
 
+/* A token's label has 32 bytes; of keys elsewhere it is the name of a host. */
+#define KW_TOKEN_LABEL_SIZE 264
 /* CK_TOKEN_INFO, trimmed and NUL-terminated, fit for a terminal. */
 struct kw_token_info {
-    char label[33];
+    char label[KW_TOKEN_LABEL_SIZE];
     char manufacturer[33];
     char model[17];
     char serial[17];
@@ -402,5 +404,21 @@ enum kw_status kw_token_backup_key(struct kw_token *token, const struct kw_token
                                    const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
                                    const char **ret_mechanism, bool *ret_verified,
                                    struct kw_error *err);
+
+/* ---- bytes wrapped with an AES key of the token: aes.c ---- */
+
+/* RFC 3394, of a multiple of 8 bytes and at least 16, or `padded` RFC 5649, of 1 byte and more
+ * (else KW_USAGE): by C_Encrypt where the token does that, else with the bytes as a secret key of a
+ * session, which C_WrapKey wraps. Of each way it is tried out once whether it gives the known
+ * answers. `aes`: id and label of an AES-256 key. Appended to *ret_wrapped. KW_KEY_UNUSABLE where
+ * no way is open. */
+#define KW_AES_DATA_MAX 1024
+enum kw_status kw_token_aes_wrap(struct kw_token *token, const struct kw_token_key *aes,
+                                 bool padded, const struct kw_secret *secret,
+                                 struct kw_buffer *ret_wrapped, struct kw_error *err);
+/* KW_KEY_UNWRAP with one message for every cause in what was wrapped. */
+enum kw_status kw_token_aes_unwrap(struct kw_token *token, const struct kw_token_key *aes,
+                                   bool padded, const uint8_t *wrapped, size_t len,
+                                   struct kw_secret **ret_secret, struct kw_error *err);
 
 #endif

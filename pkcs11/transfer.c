@@ -3,9 +3,6 @@
 
 #include "transfer.h"
 
-/* Newer than the headers of some systems. */
-#define AES_KEY_WRAP_KWP 0x210BUL
-
 #define WITH_ZEROS  " with up to 7 zero bytes after the key"
 #define ZEROS_TAKEN ", zero bytes taken off in this process's memory"
 #define BY_PARTS(kwp)                                                                              \
@@ -13,7 +10,7 @@
         "CKM_RSA_PKCS_OAEP and " kwp ZEROS_TAKEN
 const struct kw_transfer_way kw_transfer_ways[KW_TRANSFER_WAYS] = {
     {CKM_RSA_AES_KEY_WRAP, true, "CKM_RSA_AES_KEY_WRAP", NULL, NULL},
-    {AES_KEY_WRAP_KWP, false, BY_PARTS("CKM_AES_KEY_WRAP_KWP")},
+    {KW_CKM_AES_KEY_WRAP_KWP, false, BY_PARTS("CKM_AES_KEY_WRAP_KWP")},
     {CKM_AES_KEY_WRAP_PAD, false, BY_PARTS("CKM_AES_KEY_WRAP_PAD")},
 };
 

@@ -4,6 +4,9 @@
 
 #include "internal.h"
 
+/* Newer than the headers of some systems. */
+#define KW_CKM_AES_KEY_WRAP_KWP 0x210BUL
+
 /* The ladder, best first: a mechanism that does it whole, then those that do the RFC 5649 part, or
  * claim to: on some tokens CKM_AES_KEY_WRAP_PAD is another algorithm. */
 struct kw_transfer_way {
@@ -89,6 +92,8 @@ enum kw_status kw_unwrapping_read(struct kw_transfer *transfer, CK_OBJECT_HANDLE
                                   struct kw_token_key *ret_key, struct kw_error *err);
 void kw_unwrapping_template(struct kw_template *template, const struct kw_key_plan *plan,
                             bool scratch);
+/* Whether a failed C_UnwrapKey is the token's fault, and not that of what was wrapped. */
+bool kw_unwrapping_blames_token(CK_RV rv);
 /* What to say of a failed C_UnwrapKey: KW_KEY_UNWRAP, the same for every cause in what was wrapped,
  * or KW_TOKEN. */
 enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err);
@@ -106,5 +111,13 @@ enum kw_status kw_transfer_check_extractable(struct kw_transfer *transfer, CK_OB
 CK_RV kw_transfer_verify(struct kw_transfer *transfer, const struct kw_transfer_way *way,
                          CK_OBJECT_HANDLE aes, const uint8_t *wrapped, size_t len,
                          const struct kw_token_key *key);
+
+/* ---- AES keys of the token: aes_find.c ---- */
+
+/* The one AES-256 key that has the id and label of `aes` now. KW_KEY_NOT_FOUND, KW_KEY_AMBIGUOUS.
+ */
+enum kw_status kw_aes_find(struct kw_token *token, struct kw_session *session,
+                           const struct kw_token_key *aes, CK_OBJECT_HANDLE *ret_handle,
+                           struct kw_error *err);
 
 #endif

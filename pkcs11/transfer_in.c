@@ -127,13 +127,16 @@ static enum kw_status choose_way(struct kw_transfer *transfer, const struct kw_u
 /* ---- unwrapping ---- */
 
 /* The same for every cause in what was wrapped. */
-enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err)
+bool kw_unwrapping_blames_token(CK_RV rv)
 {
     enum kw_rv_meaning meaning = kw_rv_meaning(rv);
-    bool token = (kw_rv_recoverable(rv) && meaning != KW_RV_DEVICE_TROUBLE) ||
-                 meaning == KW_RV_MEMORY || rv == CKR_TOKEN_WRITE_PROTECTED ||
-                 rv == CKR_SESSION_READ_ONLY;
-    if (token)
+    return (kw_rv_recoverable(rv) && meaning != KW_RV_DEVICE_TROUBLE) || meaning == KW_RV_MEMORY ||
+           rv == CKR_TOKEN_WRITE_PROTECTED || rv == CKR_SESSION_READ_ONLY;
+}
+
+enum kw_status kw_unwrapping_failed(struct kw_transfer *transfer, CK_RV rv, struct kw_error *err)
+{
+    if (kw_unwrapping_blames_token(rv))
         return kw_transfer_fail(transfer, rv, err);
     transfer->session->failure = rv;
     return kw_fail_ck(err, KW_KEY_UNWRAP, rv,
@@ -223,7 +226,8 @@ static enum kw_status unwrap_in_session(struct kw_token *token, struct kw_sessio
         status = kw_unwrapping_go(&transfer, job, &way, plan, false, &private, err);
     if (status)
         return status;
-    take_away_signing(&transfer, private);
+    if (!kw_use_flags[plan->use].sign)
+        take_away_signing(&transfer, private);
     return kw_pair_check(token, session, private, public, plan,
                          (unsigned)kw_rsa_bits(&scratch.public), ret_key, err);
 }

@@ -39,7 +39,8 @@ typedef enum kw_status (*kw_ask_pin_fn)(void *context, const char *token_label, 
 
 struct kw_keyring_options {
     const char *config_file; /* read after the usual places, or NULL */
-    const char *token;       /* pkcs11: URI, or the name of a [token]; NULL: as configured */
+    const char *token;       /* pkcs11: URI, https:// address of a vault, or the name of a [token];
+                                NULL: as configured */
     kw_ask_pin_fn ask_pin;   /* or NULL: no one to ask */
     void *ask_pin_context;
 };

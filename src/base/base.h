@@ -291,18 +291,24 @@ enum kw_tristate { KW_UNSET = 0, KW_NO, KW_YES };
 /* Strings are owned by the configuration and NULL where not set; numbers are 0 where not set. */
 struct kw_config_token { /* [token NAME] */
     char *name;
-    char *uri;        /* pkcs11: URI that matches one token */
-    char *module;     /* absolute path of the PKCS#11 module, or NULL where the URI has it */
-    char *init_args;  /* handed to C_Initialize as it is, for the modules that want it (NSS) */
-    char *pin_source; /* file:PATH, fd:N, env:NAME, credential:NAME or prompt */
-    long sessions;    /* at most so many at a time */
-    long timeout_s;   /* for each call into the module */
-    char *failover;   /* the name of the [token] that unwraps in its place; that one has none */
+    char *uri;          /* pkcs11: URI that matches one token, or the https:// address of a vault */
+    char *module;       /* absolute path of the PKCS#11 module, or NULL where the URI has it */
+    char *init_args;    /* handed to C_Initialize as it is, for the modules that want it (NSS) */
+    char *pin_source;   /* file:PATH, fd:N, env:NAME, credential:NAME or prompt */
+    long sessions;      /* at most so many at a time */
+    long timeout_s;     /* for each call into the module, or to the vault */
+    char *token_source; /* of a vault: where access tokens come from, see src/vault/vault.h */
+    char *resource;     /* of a vault: what they are for, an https:// address */
+    char *ca;           /* of a vault: absolute path of PEM certificates */
+    char *certificate;  /* of a vault: absolute path of a PEM chain for mutual TLS */
+    char *key;          /* and of its private key */
+    char *failover;     /* the name of the [token] that unwraps in its place; that one has none */
     long failover_probe_s; /* how often it is tried meanwhile whether this one is back */
 };
 struct kw_config_key { /* [key VERSION] */
     char *version;
-    char *uri; /* pkcs11: URI of the private key that the version means */
+    char *uri; /* pkcs11: URI of the private key that the version means, or a vault's address of it
+                */
 };
 struct kw_config_listener { /* [listener vault], [listener proxy], [listener status] */
     char *name;

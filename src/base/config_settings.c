@@ -13,13 +13,18 @@
 
 #define AT(member) offsetof(struct kw_config_token, member)
 static const struct setting of_token[] = {
-    {"uri", AS_URI, AT(uri), EXPECTS_URI, 0, 0},
+    {"uri", AS_TOKEN_URI, AT(uri), EXPECTS_URI ", or an address that starts with https://", 0, 0},
     {"module", AS_PATH, AT(module), EXPECTS_PATH, 0, 0},
     {"init-args", AS_TEXT, AT(init_args), "text", 0, 0},
     {"pin-source", AS_PIN_SOURCE, AT(pin_source),
      "file:PATH, an absolute path, fd:N, env:NAME, credential:NAME or prompt", 0, 0},
     {"sessions", AS_NUMBER, AT(sessions), "a number from 1 to 1024", 1, 1024},
     {"timeout", AS_NUMBER, AT(timeout_s), EXPECTS_HOURLY, 1, 3600},
+    {"token-source", AS_TEXT, AT(token_source), "text", 0, 0},
+    {"resource", AS_TEXT, AT(resource), "text", 0, 0},
+    {"ca", AS_PATH, AT(ca), EXPECTS_PATH, 0, 0},
+    {"certificate", AS_PATH, AT(certificate), EXPECTS_PATH, 0, 0},
+    {"key", AS_PATH, AT(key), EXPECTS_PATH, 0, 0},
     {"failover", AS_TEXT, AT(failover), "the name of another [token]", 0, 0},
     {"failover-probe", AS_NUMBER, AT(failover_probe_s), EXPECTS_HOURLY, 1, 3600},
 };

@@ -1,5 +1,9 @@
 /* The keyring that a subcommand works with. */
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -18,12 +22,52 @@ void hide_pins(char **argv)
 bool names_a_module(const char *uri)
 {
     struct kw_uri *parsed = NULL;
+    if (uri && kw_names_a_vault(uri))
+        return true;
     if (!uri || !kw_is_uri(uri) || kw_uri_parse(uri, &parsed, NULL))
         return false;
     bool named = kw_uri_module(parsed) != NULL;
     kw_uri_free(parsed);
     return named;
 }
+
+/* ---- the process that starts the command that gives access tokens ---- */
+
+/* It ends with this one, whose end of the socket is then closed. */
+static void serve_tokens(int socket, const char *command)
+{
+    static const int others[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < KW_COUNT(others); i++)
+        (void)signal(others[i], SIG_IGN);
+    kw_keyring_serve_token_command(socket, command);
+    _exit(0);
+}
+
+/* Before this process is confined: then it can start none. */
+static enum kw_status start_token_server(struct kw_keyring *keyring, struct kw_error *err)
+{
+    const char *command = kw_keyring_token_command(keyring);
+    int ends[2];
+    if (!command)
+        return KW_OK;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return kw_fail_errno(err, KW_WRITE, errno, "no process for token-source can be started");
+    pid_t pid = fork();
+    int code = errno;
+    if (pid == 0) {
+        kw_close(&ends[0]);
+        serve_tokens(ends[1], command);
+    }
+    kw_close(&ends[1]);
+    if (pid < 0) {
+        kw_close(&ends[0]);
+        return kw_fail_errno(err, KW_WRITE, code, "no process for token-source can be started");
+    }
+    kw_keyring_use_token_server(keyring, ends[0]);
+    return KW_OK;
+}
+
+/* ---- the keyring ---- */
 
 static enum kw_status confine_to(const struct arguments *arguments,
                                  struct kw_keyring *const keyrings[], size_t count,
@@ -61,7 +105,8 @@ enum kw_status open_keyring_beside(const struct arguments *arguments, char **arg
     if (status)
         return status;
     struct kw_keyring *const both[] = {keyring, other};
-    if ((status = confine_to(arguments, both, other ? 2 : 1, err))) {
+    if ((status = start_token_server(keyring, err)) ||
+        (status = confine_to(arguments, both, other ? 2 : 1, err))) {
         kw_keyring_free(keyring);
         return status;
     }

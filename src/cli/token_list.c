@@ -100,7 +100,9 @@ static enum kw_status read_configured(const struct kw_config_token *token,
     struct configured configured = {.module = token->module,
                                     .init_args = token->init_args,
                                     .timeout_s = (unsigned)token->timeout_s};
-    enum kw_status status = token->uri ? kw_uri_parse(token->uri, &configured.uri, err) : KW_OK;
+    bool is_vault = token->uri && kw_names_a_vault(token->uri); /* it has no module to be listed */
+    enum kw_status status =
+        token->uri && !is_vault ? kw_uri_parse(token->uri, &configured.uri, err) : KW_OK;
     if (status)
         return status;
     if (!configured.module && configured.uri)

@@ -19,12 +19,20 @@
 
 /* ---- what is waited for ---- */
 
+/* Each list is by `since_ms`: what begins now comes last, what goes on goes back to its place. */
 static void move_to(struct kw_http_connection *connection, enum kw_http_waiting waiting)
 {
-    struct kw_http_listener *listener = connection->listener;
-    TAILQ_REMOVE(&listener->waiting[connection->waiting], connection, entry);
+    struct kw_http_connections *lists = connection->listener->waiting;
+    struct kw_http_connection *before;
+    TAILQ_REMOVE(&lists[connection->waiting], connection, entry);
     connection->waiting = waiting;
-    TAILQ_INSERT_TAIL(&listener->waiting[waiting], connection, entry);
+    TAILQ_FOREACH_REVERSE(before, &lists[waiting], kw_http_connections, entry)
+    if (before->since_ms <= connection->since_ms)
+        break;
+    if (before)
+        TAILQ_INSERT_AFTER(&lists[waiting], before, connection, entry);
+    else
+        TAILQ_INSERT_HEAD(&lists[waiting], connection, entry);
 }
 
 static void set_timer(struct kw_http_connection *connection, unsigned seconds)
@@ -34,6 +42,14 @@ static void set_timer(struct kw_http_connection *connection, unsigned seconds)
         (void)evtimer_del(&connection->timer);
     else
         (void)evtimer_add(&connection->timer, &after);
+}
+
+static void begin_wait(struct kw_http_connection *connection, enum kw_http_waiting waiting,
+                       unsigned seconds)
+{
+    connection->since_ms = kw_now_ms();
+    move_to(connection, waiting);
+    set_timer(connection, seconds);
 }
 
 static unsigned idle_s(const struct kw_http_connection *connection)
@@ -48,28 +64,23 @@ void kw_http_connection_enter(struct kw_http_connection *connection, enum kw_htt
     connection->state = state;
     switch (state) {
     case KW_HTTP_BEGIN:
-        connection->idle_since_ms = kw_now_ms();
-        move_to(connection, KW_HTTP_IDLE);
-        set_timer(connection, idle_s(connection));
+        begin_wait(connection, KW_HTTP_IDLE, idle_s(connection));
         break;
     case KW_HTTP_HANDSHAKE:
     case KW_HTTP_HEAD:
     case KW_HTTP_SEND:
-        move_to(connection, KW_HTTP_CLIENT);
-        set_timer(connection, request_s);
+        begin_wait(connection, KW_HTTP_CLIENT, request_s);
         break;
     case KW_HTTP_LINGER:
-        move_to(connection, KW_HTTP_CLIENT);
-        set_timer(connection, LINGER_S);
-        break;
-    case KW_HTTP_SHAKE:
-        move_to(connection, KW_HTTP_THREAD);
+        begin_wait(connection, KW_HTTP_CLIENT, LINGER_S);
         break;
     case KW_HTTP_WORK:
-        move_to(connection, KW_HTTP_THREAD);
-        set_timer(connection, 0);
+        begin_wait(connection, KW_HTTP_THREAD, 0);
         break;
-    case KW_HTTP_CONTINUE: /* these go on with the time that the head left */
+    case KW_HTTP_SHAKE: /* these go on with the time that is left */
+        move_to(connection, KW_HTTP_THREAD);
+        break;
+    case KW_HTTP_CONTINUE:
     case KW_HTTP_BODY:
         break;
     }
@@ -266,7 +277,7 @@ void kw_http_connection_start(struct kw_http_listener *listener, int fd, const c
 
 void kw_http_connection_dismiss(struct kw_http_connection *connection)
 {
-    if (kw_now_ms() - connection->idle_since_ms < LAST_CHANCE_S * 1000ULL)
+    if (kw_now_ms() - connection->since_ms < LAST_CHANCE_S * 1000ULL)
         set_timer(connection, idle_s(connection));
     else
         kw_http_connection_close(connection);

@@ -181,10 +181,10 @@ struct kw_http_connection {
     int fd;
     SSL *tls;
     struct event ready, timer;
-    uint64_t idle_since_ms;
-    short ready_for; /* what `ready` waits for, 0: nothing */
-    bool close;      /* after the answer */
-    bool late;       /* its time was over while a thread had it */
+    uint64_t since_ms; /* when what is waited for began */
+    short ready_for;   /* what `ready` waits for, 0: nothing */
+    bool close;        /* after the answer */
+    bool late;         /* its time was over while a thread had it */
     struct kw_http_peer_held *peer;
     struct kw_http_bytes in; /* what was read and not used yet */
     size_t scanned;

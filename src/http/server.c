@@ -19,8 +19,16 @@ static void on_wake(evutil_socket_t fd, short what, void *argument);
 static void on_tick(evutil_socket_t fd, short what, void *argument);
 static void on_deadline(evutil_socket_t fd, short what, void *argument);
 
+/* libevent's warnings would go to standard error. */
+static void drop_warning(int severity, const char *message)
+{
+    (void)severity;
+    (void)message;
+}
+
 static bool make_events(struct kw_http_server *server)
 {
+    event_set_log_callback(drop_warning);
     /* What is only asked when it fires needs no locks: other threads write to the eventfd. */
     struct event_config *config = event_config_new();
     if (!config)

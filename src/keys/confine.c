@@ -63,9 +63,12 @@ enum kw_status kw_pin_allow(const char *source, struct kw_confinement *confineme
     return path[0] == '/' ? kw_confine_allow(confinement, path, KW_MAY_READ, err) : KW_OK;
 }
 
-static enum kw_status allow_token(const struct token_choice *choice,
+static enum kw_status allow_token(const struct kw_keyring *keyring,
                                   struct kw_confinement *confinement, struct kw_error *err)
 {
+    const struct token_choice *choice = &keyring->choice;
+    if (keyring->vault)
+        return kw_vault_allow(keyring->vault, confinement, err);
     enum kw_status status = kw_pin_allow(choice->pin_source, confinement, err);
     if (status || !choice->module)
         return status;
@@ -78,11 +81,11 @@ enum kw_status kw_keyring_allow(struct kw_keyring *keyring, bool acts,
     enum kw_status status;
     if ((status = allow_trail(keyring, acts, confinement, err)) ||
         (status = allow_catalogue(keyring, acts, confinement, err)) ||
-        (status = allow_token(&keyring->choice, confinement, err)))
+        (status = allow_token(keyring, confinement, err)))
         return status;
     allow_forwarding(keyring, confinement);
     kw_who_am_i(&keyring->common->who);
     keyring->common->knows_who = true;
     /* One that stands in is loaded when the first one fails, and so while confined. */
-    return keyring->twin ? allow_token(&keyring->twin->choice, confinement, err) : KW_OK;
+    return keyring->twin ? allow_token(keyring->twin, confinement, err) : KW_OK;
 }

@@ -74,9 +74,9 @@ static const struct kw_token_info *info_of(struct kw_keyring *keyring)
 {
     static const struct kw_token_info unknown;
     (void)pthread_mutex_lock(&keyring->common->lock);
-    const struct kw_token_info *info = keyring->token ? kw_token_info(keyring->token) : &unknown;
+    const struct kw_token_info *info = kw_keyring_info(keyring);
     (void)pthread_mutex_unlock(&keyring->common->lock);
-    return info;
+    return info ? info : &unknown;
 }
 
 /* With the lock held. */

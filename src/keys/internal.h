@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "keys.h"
+#include "vault/vault.h"
 
 #define KW_MAX_WARNINGS 64
 
@@ -12,6 +13,8 @@
 struct token_choice {
     const struct kw_config_token *configured; /* NULL: named by its URI, or not at all */
     struct kw_uri *uri;                       /* NULL: any token, if the module has only one */
+    const char *url;                          /* of a vault instead of a token, or NULL; only until
+                                                 that is open */
     const char *module;                       /* NULL: no token is named at all, or too many are */
     size_t candidates;                        /* so many could be meant */
     const char *init_args;
@@ -67,6 +70,8 @@ struct kw_keyring {
     struct kw_keyring *twin;   /* of the token that serves where this one's fails, or whose place
                                   this one's takes; NULL: there is none */
     struct failover *failover; /* of the two; NULL in the one that stands in, and without a twin */
+    struct kw_vault *vault;    /* in the place of a token, or NULL */
+    struct kw_token_info vault_info;
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t opened;
@@ -94,13 +99,17 @@ void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...) KW_PRI
 
 /* With the lock held: the keys that were read, and what was concluded from them. */
 void kw_forget_keys(struct kw_keyring *keyring);
-/* With the lock held: opens the token unless that was done. */
+/* With the lock held: opens the token unless that was done. KW_KEY_UNUSABLE where a vault is in its
+ * place: for what only a token does. */
 enum kw_status kw_keyring_open_token(struct kw_keyring *keyring, struct kw_error *err);
-/* With the lock held: opens the token and reads its keys unless that was done. */
+/* With the lock held: opens the token and reads its keys unless that was done; no vault's. */
 enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err);
+/* The same of the token or the vault, whichever there is. */
+enum kw_status kw_keyring_open_either(struct kw_keyring *keyring, struct kw_error *err);
+enum kw_status kw_keyring_connect_either(struct kw_keyring *keyring, struct kw_error *err);
 /* With the lock held and the token open: the key that `text` (a URI, an id, a label) means, read
  * alone; it stays where it is until the keys are read anew. NULL where there is none, or its label
- * is not that very one to the token. KW_KEY_AMBIGUOUS. */
+ * is not that very one to the token; of a vault KW_KEY_NOT_FOUND. KW_KEY_AMBIGUOUS. */
 enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
                                const struct kw_token_key **ret_key, struct kw_error *err);
 /* With the lock held: what is noted of a key that the keyring read; NULL for any other. */
@@ -123,6 +132,7 @@ struct kw_operation {
     const char
         *alg; /* the same; NULL where only the outcome tells: `work` sets act->deed.key.alg */
     const struct kw_purpose *purpose;
+    bool no_record; /* such keys have none that could say that they may not be used */
     /* With a key of that keyring's token, which may be used. Leaves why it failed in act->failure.
      * Called again, with the other token, where that is the token's fault. */
     enum kw_status (*work)(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -137,6 +147,29 @@ enum kw_status kw_operate(struct kw_keyring *keyring, const struct kw_token_key 
 /* The same on this keyring's token and no other. `key` is one of its own. */
 enum kw_status kw_operate_here(struct kw_keyring *keyring, const struct kw_token_key *key,
                                const struct kw_operation *operation, struct kw_error *err);
+
+/* ---- what a token and a vault both do: remote.c. A vault has no lock to be held, and its keys are
+ * described as a token's: the name is the label, and the version the id ---- */
+
+/* Opens the vault that is chosen, if one is; nothing is sent. */
+enum kw_status kw_keyring_open_vault(struct kw_keyring *keyring, struct kw_error *err);
+/* Of what is open; NULL: nothing is. */
+const struct kw_token_info *kw_keyring_info(const struct kw_keyring *keyring);
+/* As kw_token_keys, and kw_token_decrypt. */
+enum kw_status kw_keyring_read_keys(struct kw_keyring *keyring, struct kw_token_key **ret_keys,
+                                    size_t *ret_count, struct kw_error *err);
+enum kw_status kw_keyring_raw_decrypt(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                      enum kw_wrap_alg alg, const uint8_t *wrapped,
+                                      size_t wrapped_len, struct kw_secret **ret_secret,
+                                      struct kw_error *err);
+/* The keys of the vault that `text` means: the one with that version; else the versions of that
+ * NAME; NAME/VERSION; the address of either. KW_KEY_NOT_FOUND. */
+enum kw_status kw_vault_keys_of(struct kw_keyring *keyring, const char *text,
+                                struct kw_token_key **ret_keys, size_t *ret_count,
+                                struct kw_error *err);
+/* What the vault says of a key besides, into an empty record. */
+enum kw_status kw_vault_record(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               struct kw_key_record *record, struct kw_error *err);
 
 /* ---- two tokens: failover.c, failback.c ---- */
 

@@ -25,6 +25,39 @@ static enum kw_status choose_configured(const struct kw_config *config, const ch
     return KW_OK;
 }
 
+/* Settings of the one kind of [token] say nothing to the other. */
+static enum kw_status check_kind(const struct token_choice *choice, struct kw_error *err)
+{
+    const struct kw_config_token *token = choice->configured;
+    bool for_tokens = token && (token->module || token->init_args || token->pin_source);
+    bool for_vaults = token && (token->token_source || token->ca || token->certificate ||
+                                token->key || token->resource);
+    if (choice->url ? for_tokens : for_vaults)
+        return kw_fail(err, KW_CONFIG,
+                       choice->url
+                           ? "[token %s] is a vault's: module, init-args and pin-source are "
+                             "for PKCS#11 tokens; take them out"
+                           : "[token %s] is a PKCS#11 token's: token-source, ca, "
+                             "certificate, key and resource are for vaults; take them out",
+                       token->name);
+    return KW_OK;
+}
+
+/* The [token] of that vault, if it has one. */
+static const struct kw_config_token *find_vault(const struct kw_config *config, const char *url)
+{
+    struct kw_vault_address wanted, address;
+    if (kw_vault_address_parse(url, &wanted, NULL))
+        return NULL;
+    for (size_t i = 0; i < config->token_count; i++) {
+        const char *uri = config->tokens[i].uri;
+        if (uri && kw_is_vault_url(uri) && !kw_vault_address_parse(uri, &address, NULL) &&
+            strcmp(address.host, wanted.host) == 0)
+            return &config->tokens[i];
+    }
+    return NULL;
+}
+
 static enum kw_status choose_token(struct token_choice *choice, const struct kw_config *config,
                                    const char *wanted, struct kw_error *err)
 {
@@ -32,14 +65,18 @@ static enum kw_status choose_token(struct token_choice *choice, const struct kw_
     const char *uri = wanted;
     if (!uri)
         uri = config->run.token;
-    if (!uri || !kw_is_uri(uri)) {
+    if (uri && kw_is_vault_url(uri)) {
+        configured = find_vault(config, uri);
+    } else if (!uri || !kw_is_uri(uri)) {
         enum kw_status status = choose_configured(config, uri, &configured, err);
         if (status)
             return status;
         choice->candidates = config->token_count;
         uri = configured ? configured->uri : NULL;
     }
-    if (uri) {
+    if (uri && kw_is_vault_url(uri)) {
+        choice->url = uri;
+    } else if (uri) {
         enum kw_status status = kw_uri_parse(uri, &choice->uri, err);
         if (status)
             return status;
@@ -56,12 +93,12 @@ static enum kw_status choose_token(struct token_choice *choice, const struct kw_
         choice->sessions = (size_t)configured->sessions;
         choice->timeout_s = (unsigned)configured->timeout_s;
     }
-    if ((uri || configured) && !choice->module)
+    if ((uri || configured) && !choice->url && !choice->module)
         return kw_fail(err, KW_CONFIG,
                        "nothing says which PKCS#11 module has the token; add "
                        "?module-path=/PATH/TO/MODULE.so to the URI, or module = PATH to its "
                        "[token]");
-    return KW_OK;
+    return check_kind(choice, err);
 }
 
 void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...)
@@ -143,6 +180,8 @@ static enum kw_status open_twin(struct kw_keyring *keyring,
     keyring->twin = twin;
     twin->twin = keyring;
     enum kw_status status = choose_token(&twin->choice, &twin->config, configured->failover, err);
+    if (!status)
+        status = kw_keyring_open_vault(twin, err);
     return status ? status : kw_failover_new(keyring, err);
 }
 
@@ -165,6 +204,7 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
     }
     if ((status = kw_config_load(&keyring->config, options->config_file, err)) ||
         (status = choose_token(&keyring->choice, &keyring->config, options->token, err)) ||
+        (status = kw_keyring_open_vault(keyring, err)) ||
         (status = kw_crypto_new(keyring->config.crypto.fips == KW_YES, &keyring->crypto, err)) ||
         (status = open_twin(keyring, options, err))) {
         kw_keyring_free(keyring);
@@ -181,6 +221,8 @@ void kw_forget_keys(struct kw_keyring *keyring)
         kw_data_key_cleanup(&keyring->kept[i].data_key);
         keyring->kept[i] = (struct kept_data_key){.key = NULL};
     }
+    if (keyring->vault)
+        kw_vault_forget(keyring->vault);
     (void)pthread_mutex_lock(&keyring->common->lock);
     for (size_t i = 0; i < keyring->key_count && keyring->notes; i++)
         kw_key_record_cleanup(&keyring->notes[i].record);
@@ -220,6 +262,7 @@ static void free_own(struct kw_keyring *keyring)
     if (keyring->common)
         kw_forget_keys(keyring);
     kw_token_free(keyring->token);
+    kw_vault_free(keyring->vault);
     kw_uri_free(keyring->choice.uri);
     (void)pthread_cond_destroy(&keyring->opened);
     (void)pthread_mutex_destroy(&keyring->lock);
@@ -249,9 +292,9 @@ enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_toke
                                 struct kw_error *err)
 {
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_open_token(keyring, err);
+    enum kw_status status = kw_keyring_open_either(keyring, err);
     if (!status)
-        *ret_info = kw_token_info(keyring->token);
+        *ret_info = kw_keyring_info(keyring);
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }
@@ -291,5 +334,5 @@ size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct 
 
 bool kw_keyring_has_token(const struct kw_keyring *keyring)
 {
-    return keyring->choice.module != NULL;
+    return keyring->vault || keyring->choice.module;
 }

@@ -1,6 +1,6 @@
-/* keys: from names and versions to keys on a token; which algorithm unwraps; data keys kept for the
- * run; where PINs come from. struct kw_keyring is opened as <keyward/keyward.h> says. Threads may
- * share it. */
+/* keys: from names and versions to keys on a token, or behind a vault; which algorithm unwraps;
+ * data keys kept for the run; where PINs come from. struct kw_keyring is opened as
+ * <keyward/keyward.h> says. Threads may share it. */
 #ifndef KW_KEYS_H
 #define KW_KEYS_H
 
@@ -29,6 +29,15 @@ enum kw_status kw_keyring_allow(struct kw_keyring *keyring, bool acts,
 /* Adds what kw_pin_read opens for that source, which may be NULL. */
 enum kw_status kw_pin_allow(const char *source, struct kw_confinement *confinement,
                             struct kw_error *err);
+/* The command that gives the keyring, or the one that serves in its place, access tokens for its
+ * vault, or NULL; none can be started once the process is confined. Then a process that was forked
+ * before serves it by kw_keyring_serve_token_command at one end of a socketpair (SOCK_SEQPACKET),
+ * until the other end, which the keyring takes over, is closed. */
+const char *kw_keyring_token_command(const struct kw_keyring *keyring);
+void kw_keyring_serve_token_command(int socket, const char *command);
+void kw_keyring_use_token_server(struct kw_keyring *keyring, int socket);
+/* Whether the text is the address of a vault, or of a key of one. */
+bool kw_names_a_vault(const char *text);
 /* The process is not confined, or not wholly; `why` is a sentence in static memory. It goes on the
  * trail before the next record does. */
 void kw_keyring_note_unconfined(struct kw_keyring *keyring, const char *why);
@@ -46,9 +55,14 @@ enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
 /* Has keys, their records and data keys read anew when they are next needed, and forgets warnings;
  * for a keyring that is open for long. No key of it may be in use, in any thread. */
 void kw_keyring_refresh(struct kw_keyring *keyring);
-/* What the token says of itself. Opens the token if that was not done. */
+/* What the token says of itself; of a vault the label is its host. Opens the token if that was not
+ * done. */
 enum kw_status kw_keyring_token(struct kw_keyring *keyring, const struct kw_token_info **ret_info,
                                 struct kw_error *err);
+
+/* A vault's key has the name as its label and the version as its id. It also answers to
+ * NAME/VERSION and to the address of the key; to NAME alone where that has the version that is
+ * looked for, or only one. What changes keys, or signs, is KW_KEY_UNUSABLE there. */
 
 /* The key that `version` means: as [key VERSION] of the configuration maps it, else the CKA_ID
  * whose bytes are the version's hex digits, else the CKA_ID that is its text, else the CKA_LABEL.
@@ -160,9 +174,10 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
                                enum kw_digest_signature alg, const struct kw_purpose *purpose,
                                const uint8_t *digest, size_t len, uint8_t out[KW_RSA_MAX_BYTES],
                                struct kw_error *err);
-/* AES-256 key wrap by a key on the token: RFC 3394 or, padded, RFC 5649. *ret_wrapped may hold
- * KW_SECRET_MAX + 16. KW_KEY_UNUSABLE where the token has no mechanism that passes the known-answer
- * test. */
+/* AES-256 key wrap by a key on the keyring's own token, as kw_token_aes_wrap has it: RFC 3394 or,
+ * `padded`, RFC 5649, of at most KW_AES_DATA_MAX bytes. KW_KEY_UNUSABLE where the token has no
+ * mechanism that gives the known answers. These keys have no record and no twin.
+ * kw_keyring_aes_keys gives id and label of each; the caller frees *ret_keys with free(). */
 enum kw_status kw_keyring_aes_keys(struct kw_keyring *keyring, struct kw_token_key **ret_keys,
                                    size_t *ret_count, struct kw_error *err);
 enum kw_status kw_keyring_aes_wrap(struct kw_keyring *keyring, const struct kw_token_key *key,
@@ -380,7 +395,13 @@ enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct k
 
 /* ---- what a service requires of a key: rules.c ---- */
 
-enum kw_cloud_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_CLOUD_SERVICE_COUNT };
+enum kw_cloud_service {
+    KW_DATA_CONNECT,
+    KW_CUSTOMER_KEY,
+    KW_DATAVERSE,
+    KW_DEFENDER,
+    KW_CLOUD_SERVICE_COUNT
+};
 /* "data-connect", "customer-key", "dataverse", "defender". */
 bool kw_cloud_service_parse(const char *name, enum kw_cloud_service *ret_service);
 

@@ -38,12 +38,23 @@ static bool match_label(const struct kw_token_key *key, const struct wanted *wan
     return wanted->text && strcmp(wanted->text, key->label) == 0;
 }
 
+/* NAME/VERSION, or the address of a vault's key, whose host was looked at before. */
+static bool match_address(const struct kw_token_key *key, const struct wanted *wanted)
+{
+    struct kw_vault_address address;
+    char id[2 * KW_KEY_ID_MAX + 1];
+    if (!wanted->text || (kw_is_vault_url(wanted->text)
+                              ? kw_vault_address_parse(wanted->text, &address, NULL) != KW_OK
+                              : !kw_vault_key_parse(wanted->text, "", &address)))
+        return false;
+    kw_hex_encode(key->id, key->id_len, id);
+    return strcmp(address.name, key->label) == 0 &&
+           (address.version[0] == '\0' || strcmp(address.version, id) == 0);
+}
+
 /* The first of these that any key passes decides. A URI asks for nothing else. */
 static bool (*const matches[])(const struct kw_token_key *key, const struct wanted *wanted) = {
-    match_uri,
-    match_id_bytes,
-    match_id_text,
-    match_label,
+    match_uri, match_id_bytes, match_id_text, match_label, match_address,
 };
 
 static const char *show_key(const struct kw_token_key *key, char out[2 * SHOWN_MAX])
@@ -165,14 +176,23 @@ enum kw_status kw_check_token(const struct kw_keyring *keyring, const char *text
                               struct kw_error *err)
 {
     struct kw_uri *uri = NULL;
+    struct kw_vault_address address;
+    char shown[SHOWN_MAX];
+    if (text && kw_is_vault_url(text) &&
+        !(keyring->vault && kw_vault_key_parse(text, kw_vault_host(keyring->vault), &address)))
+        return kw_fail(err, KW_KEY_NOT_FOUND,
+                       "\"%s\" names no key of \"%s\", which is in use; give its vault with "
+                       "--token",
+                       kw_printable(text, strlen(text), shown, sizeof(shown)),
+                       kw_keyring_info(keyring)->label);
     if (!text || !kw_is_uri(text))
         return KW_OK;
     enum kw_status status = kw_uri_parse(text, &uri, err);
-    if (!status && !kw_token_answers_to(keyring->token, uri))
+    if (!status && (keyring->vault || !kw_token_answers_to(keyring->token, uri)))
         status = kw_fail(err, KW_KEY_NOT_FOUND,
                          "%s names another token than \"%s\", which is the one in use; give the "
                          "right one with --token",
-                         kw_uri_public_text(uri), kw_token_info(keyring->token)->label);
+                         kw_uri_public_text(uri), kw_keyring_info(keyring)->label);
     kw_uri_free(uri);
     return status;
 }
@@ -184,13 +204,13 @@ static enum kw_status find(struct kw_keyring *keyring, const char *text,
 {
     const struct kw_token_key *key = NULL;
     size_t index = 0;
-    enum kw_status status = kw_keyring_open_token(keyring, err);
+    enum kw_status status = kw_keyring_open_either(keyring, err);
     if (!status)
         status = kw_check_token(keyring, text, err);
     if (!status && !keyring->twin && (!keyring->keys || keyring->stale))
         status = kw_keyring_pick(keyring, text, &key, err);
     if (!status && !key) {
-        status = kw_keyring_connect(keyring, err);
+        status = kw_keyring_connect_either(keyring, err);
         if (!status)
             status = kw_choose_key(keyring->keys, keyring->key_count, text, &index, err);
         if (!status)
@@ -201,6 +221,20 @@ static enum kw_status find(struct kw_keyring *keyring, const char *text,
     return status;
 }
 
+/* A vault's NAME alone, and the version that is looked for: NAME/VERSION, to be tried first. */
+static bool join(const struct kw_keyring *keyring, const char *override, const char *version,
+                 char joined[KW_VAULT_NAME_MAX + KW_VAULT_VERSION_LEN + 2])
+{
+    struct kw_vault_address address;
+    if (!keyring->vault || !override ||
+        !kw_vault_key_parse(override, kw_vault_host(keyring->vault), &address) ||
+        address.version[0] != '\0' || strlen(version) != KW_VAULT_VERSION_LEN)
+        return false;
+    (void)snprintf(joined, KW_VAULT_NAME_MAX + KW_VAULT_VERSION_LEN + 2, "%s/%s", address.name,
+                   version);
+    return true;
+}
+
 enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
                                const char *override, const struct kw_token_key **ret_key,
                                struct kw_error *err)
@@ -208,8 +242,13 @@ enum kw_status kw_keyring_find(struct kw_keyring *keyring, const char *version,
     const struct kw_config_key *configured = kw_config_find_key(&keyring->config, version);
     const char *mapped = configured ? configured->uri : NULL;
     const struct kw_token_key *key = NULL;
+    char joined[KW_VAULT_NAME_MAX + KW_VAULT_VERSION_LEN + 2];
+    enum kw_status status = KW_KEY_NOT_FOUND;
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = find(keyring, kw_key_text(version, mapped, override), &key, err);
+    if (join(keyring, override, version, joined))
+        status = find(keyring, joined, &key, err);
+    if (status == KW_KEY_NOT_FOUND)
+        status = find(keyring, kw_key_text(version, mapped, override), &key, err);
     (void)pthread_mutex_unlock(&keyring->lock);
     if (status)
         return status;

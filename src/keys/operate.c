@@ -23,7 +23,8 @@ enum kw_status kw_operate_here(struct kw_keyring *keyring, const struct kw_token
     enum kw_status status = kw_act_begin_unlocked(keyring, &act, operation, key, err);
     if (status)
         return status;
-    status = check_use(keyring, key, &act.failure);
+    if (!operation->no_record)
+        status = check_use(keyring, key, &act.failure);
     if (!status)
         status = operation->work(keyring, key, operation->context, &act);
     return kw_act_end_unlocked(keyring, &act, status, err);
@@ -52,8 +53,8 @@ static enum kw_status decrypt(struct kw_keyring *keyring, const struct kw_token_
                               void *context, struct kw_act *act)
 {
     struct decrypting *job = context;
-    enum kw_status status = kw_token_decrypt(keyring->token, key, job->alg, job->data, job->len,
-                                             &job->secret, &act->failure);
+    enum kw_status status = kw_keyring_raw_decrypt(keyring, key, job->alg, job->data, job->len,
+                                                   &job->secret, &act->failure);
     if (status != KW_KEY_UNWRAP)
         return status;
     act->ck_rv = act->failure.ck_rv;
@@ -96,6 +97,8 @@ static enum kw_status sign(struct kw_keyring *keyring, const struct kw_token_key
                            void *context, struct kw_act *act)
 {
     struct signing *job = context;
+    if (!keyring->token)
+        return kw_fail(&act->failure, KW_KEY_UNUSABLE, "a vault's keys sign nothing here");
     job->signature_len = key->public.modulus_len;
     return kw_token_sign_digest(keyring->token, key, job->alg, job->digest, job->len,
                                 job->signature, &act->failure);
@@ -120,15 +123,104 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
     return status;
 }
 
+/* ---- AES keys, which have no twin: a key of that name on another token may be any ---- */
+
+/* Once it is open it stays so, and is used without the lock. */
+static enum kw_status open_token(struct kw_keyring *keyring, struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_keyring_open_token(keyring, err);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status;
+}
+
+enum kw_status kw_keyring_aes_keys(struct kw_keyring *keyring, struct kw_token_key **ret_keys,
+                                   size_t *ret_count, struct kw_error *err)
+{
+    enum kw_status status = open_token(keyring, err);
+    return status ? status : kw_token_aes_keys(keyring->token, ret_keys, ret_count, err);
+}
+
+struct aes_job {
+    bool padded;
+    const struct kw_secret *secret; /* to be wrapped to */
+    struct kw_buffer *wrapped;
+    const uint8_t *data; /* to be unwrapped to */
+    size_t len;
+    struct kw_secret *unwrapped;
+};
+
+static enum kw_status aes_wrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                               void *context, struct kw_act *act)
+{
+    const struct aes_job *job = context;
+    return kw_token_aes_wrap(keyring->token, key, job->padded, job->secret, job->wrapped,
+                             &act->failure);
+}
+
+/* What the token said is for the trail alone, as with decrypting. */
+static enum kw_status aes_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                 void *context, struct kw_act *act)
+{
+    struct aes_job *job = context;
+    enum kw_status status = kw_token_aes_unwrap(keyring->token, key, job->padded, job->data,
+                                                job->len, &job->unwrapped, &act->failure);
+    if (status == KW_KEY_UNWRAP) {
+        act->ck_rv = act->failure.ck_rv;
+        act->failure.ck_rv = 0;
+    }
+    return status;
+}
+
+static enum kw_status operate_aes(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                  const struct kw_purpose *purpose, struct aes_job *job,
+                                  struct kw_error *err)
+{
+    const struct kw_operation operation = {.op = job->secret ? "wrap" : "unwrap",
+                                           .alg = job->padded ? "A256KWP" : "A256KW",
+                                           .purpose = purpose,
+                                           .no_record = true,
+                                           .work = job->secret ? aes_wrap : aes_unwrap,
+                                           .context = job};
+    enum kw_status status = open_token(keyring, err);
+    return status ? status : kw_operate_here(keyring, key, &operation, err);
+}
+
+enum kw_status kw_keyring_aes_wrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                   bool padded, const struct kw_purpose *purpose,
+                                   const struct kw_secret *secret, struct kw_buffer *ret_wrapped,
+                                   struct kw_error *err)
+{
+    struct kw_buffer wrapped = KW_BUFFER_INIT(KW_KWP_SIZE(KW_AES_DATA_MAX));
+    struct aes_job job = {.padded = padded, .secret = secret, .wrapped = &wrapped};
+    enum kw_status status = operate_aes(keyring, key, purpose, &job, err);
+    if (!status)
+        status = kw_buffer_append(ret_wrapped, wrapped.data, wrapped.len, err);
+    kw_buffer_cleanup(&wrapped);
+    return status;
+}
+
+enum kw_status kw_keyring_aes_unwrap(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                     bool padded, const struct kw_purpose *purpose,
+                                     const uint8_t *wrapped, size_t len,
+                                     struct kw_secret **ret_secret, struct kw_error *err)
+{
+    struct aes_job job = {.padded = padded, .data = wrapped, .len = len};
+    enum kw_status status = operate_aes(keyring, key, purpose, &job, err);
+    if (status) {
+        kw_secret_free(job.unwrapped);
+        return status;
+    }
+    *ret_secret = job.unwrapped;
+    return KW_OK;
+}
+
 /* ---- whether it works ---- */
 
 static enum kw_status ping(struct kw_keyring *keyring, struct kw_error *err)
 {
-    (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_open_token(keyring, err);
-    struct kw_token *token = keyring->token;
-    (void)pthread_mutex_unlock(&keyring->lock);
-    return status ? status : kw_token_ping(token, err);
+    enum kw_status status = open_token(keyring, err);
+    return status ? status : kw_token_ping(keyring->token, err);
 }
 
 enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err)

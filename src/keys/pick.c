@@ -80,6 +80,22 @@ static enum kw_status pick(struct kw_keyring *keyring, const struct kw_key_filte
     return status;
 }
 
+/* A vault is asked for what the text means, and for no more. */
+static enum kw_status pick_from_vault(struct kw_keyring *keyring, const char *text,
+                                      const struct kw_token_key **ret_key, struct kw_error *err)
+{
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    size_t index = 0;
+    enum kw_status status = kw_vault_keys_of(keyring, text, &keys, &count, err);
+    if (!status && count > 1)
+        status = kw_choose_key(keys, count, keys[0].label, &index, err);
+    if (!status)
+        status = keep(keyring, text, &keys[index], ret_key, err);
+    free(keys);
+    return status;
+}
+
 enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
                                const struct kw_token_key **ret_key, struct kw_error *err)
 {
@@ -90,6 +106,8 @@ enum kw_status kw_keyring_pick(struct kw_keyring *keyring, const char *text,
     *ret_key = find_picked(keyring, text);
     if (*ret_key)
         return KW_OK;
+    if (keyring->vault)
+        return pick_from_vault(keyring, text, ret_key, err);
     enum kw_status status = KW_OK;
     if (kw_is_uri(text)) {
         status = kw_uri_parse(text, &uri, err);

@@ -1,4 +1,4 @@
-/* Reaching the token, and reading its keys. */
+/* Reaching the token, or the vault, and reading its keys. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,9 +86,11 @@ struct key_note *kw_keyring_note_of(struct kw_keyring *keyring, const struct kw_
     return NULL;
 }
 
-enum kw_status kw_keyring_open_token(struct kw_keyring *keyring, struct kw_error *err)
+enum kw_status kw_keyring_open_either(struct kw_keyring *keyring, struct kw_error *err)
 {
     const struct token_choice *choice = &keyring->choice;
+    if (keyring->vault)
+        return KW_OK;
     if (!choice->module && choice->candidates > 1)
         return kw_fail(err, KW_CONFIG,
                        "the configuration has %zu tokens; say which one with --token NAME or with "
@@ -108,28 +110,51 @@ enum kw_status kw_keyring_open_token(struct kw_keyring *keyring, struct kw_error
     return status;
 }
 
-enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err)
+static enum kw_status refuse_vault(const struct kw_keyring *keyring, struct kw_error *err)
+{
+    if (!keyring->vault)
+        return KW_OK;
+    return kw_fail(err, KW_KEY_UNUSABLE,
+                   "%s is a vault: Keyward finds keys there and unwraps with them, and nothing "
+                   "else; do this with the vault's own tools (az keyvault key), or on a token",
+                   keyring->vault_info.label);
+}
+
+enum kw_status kw_keyring_open_token(struct kw_keyring *keyring, struct kw_error *err)
+{
+    enum kw_status status = refuse_vault(keyring, err);
+    return status ? status : kw_keyring_open_either(keyring, err);
+}
+
+enum kw_status kw_keyring_connect_either(struct kw_keyring *keyring, struct kw_error *err)
 {
     struct kw_token_key *keys = NULL;
     size_t count = 0;
-    enum kw_status status = kw_keyring_open_token(keyring, err);
+    enum kw_status status = kw_keyring_open_either(keyring, err);
     bool anew = keyring->stale;
     if (status || (keyring->keys && !anew))
         return status;
     /* Where they can't be read anew, what was there before stays, and does for the next call. */
     keyring->stale = false;
-    status = kw_token_keys(keyring->token, &keys, &count, err);
+    status = kw_keyring_read_keys(keyring, &keys, &count, err);
     return status ? status : take_keys(keyring, keys, count, anew, err);
+}
+
+enum kw_status kw_keyring_connect(struct kw_keyring *keyring, struct kw_error *err)
+{
+    enum kw_status status = refuse_vault(keyring, err);
+    return status ? status : kw_keyring_connect_either(keyring, err);
 }
 
 /* ---- whether the token works ---- */
 
 /* Opens the token unless that was done, and no other thread does so meanwhile: the PIN would be
  * sent by both of them before it is known to be wrong. */
-static enum kw_status open_apart(struct kw_keyring *keyring, bool unattended,
-                                 struct kw_token **ret_token, struct kw_error *err)
+static enum kw_status open_apart(struct kw_keyring *keyring, bool unattended, struct kw_error *err)
 {
     enum kw_status status = KW_OK;
+    if (keyring->vault)
+        return KW_OK;
     (void)pthread_mutex_lock(&keyring->lock);
     while (keyring->opening)
         (void)pthread_cond_wait(&keyring->opened, &keyring->lock);
@@ -149,8 +174,6 @@ static enum kw_status open_apart(struct kw_keyring *keyring, bool unattended,
                     "the background",
                     kw_token_info(keyring->token)->label);
     }
-    if (!status)
-        *ret_token = keyring->token;
     (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }
@@ -168,7 +191,7 @@ static enum kw_status check_wanted(const struct kw_keyring *keyring,
             return kw_fail(err, KW_KEY_NOT_FOUND,
                            "the token \"%s\" has not every key that is in use, with the modulus "
                            "and the id that are known; restore it there",
-                           kw_token_info(keyring->token)->label);
+                           kw_keyring_info(keyring)->label);
     }
     return KW_OK;
 }
@@ -177,12 +200,11 @@ enum kw_status kw_keyring_reach(struct kw_keyring *keyring, bool unattended,
                                 const struct kw_rsa_public *wanted, size_t wanted_count,
                                 struct kw_error *err)
 {
-    struct kw_token *token = NULL;
     struct kw_token_key *keys = NULL;
     size_t count = 0;
     enum kw_status status;
-    if ((status = open_apart(keyring, unattended, &token, err)) ||
-        (status = kw_token_keys(token, &keys, &count, err)))
+    if ((status = open_apart(keyring, unattended, err)) ||
+        (status = kw_keyring_read_keys(keyring, &keys, &count, err)))
         return status;
     (void)pthread_mutex_lock(&keyring->lock);
     status = check_wanted(keyring, keys, count, wanted, wanted_count, err);

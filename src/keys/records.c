@@ -115,6 +115,8 @@ enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_
     char label[LABEL_SIZE];
     struct kw_token_data *data = NULL;
     size_t count = 0;
+    if (keyring->vault)
+        return kw_vault_record(keyring, key, record, err);
     enum kw_status status = name_record(keyring, key, label, err);
     if (!status)
         status = read_stored(keyring, label, &data, &count, err);
@@ -246,13 +248,18 @@ static enum kw_status take_all(struct kw_keyring *keyring, const struct kw_token
     return status;
 }
 
-/* In one search. */
+/* In one search; a vault has told all of it already. */
 static enum kw_status note_all(struct kw_keyring *keyring, struct kw_error *err)
 {
     struct kw_token_data *data = NULL;
     size_t count = 0;
     char label[LABEL_SIZE];
-    enum kw_status status = read_stored(keyring, NULL, &data, &count, err);
+    enum kw_status status = KW_OK;
+    for (size_t i = 0; keyring->vault && i < keyring->key_count && !status; i++)
+        status = note_one(keyring, &keyring->keys[i], &keyring->notes[i], err);
+    if (keyring->vault)
+        return status;
+    status = read_stored(keyring, NULL, &data, &count, err);
     if (!status && count > 0)
         qsort(data, count, sizeof(*data), by_label);
     for (size_t i = 0; i < keyring->key_count && !status; i++) {
@@ -386,7 +393,7 @@ enum kw_status kw_keyring_check_use(struct kw_keyring *keyring, const struct kw_
                                     struct kw_error *err)
 {
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_open_token(keyring, err);
+    enum kw_status status = kw_keyring_open_either(keyring, err);
     if (!status)
         status = kw_check_use(keyring, key, err);
     (void)pthread_mutex_unlock(&keyring->lock);
@@ -398,7 +405,7 @@ enum kw_status kw_keyring_record(struct kw_keyring *keyring, const struct kw_tok
 {
     struct kw_key_record record = {.state = KW_RECORD_NONE};
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_open_token(keyring, err);
+    enum kw_status status = kw_keyring_open_either(keyring, err);
     if (!status)
         status = kw_record_load(keyring, key, &record, err);
     (void)pthread_mutex_unlock(&keyring->lock);
@@ -470,7 +477,7 @@ enum kw_status kw_keyring_versions(struct kw_keyring *keyring, const char *name,
                                    struct kw_error *err)
 {
     (void)pthread_mutex_lock(&keyring->lock);
-    enum kw_status status = kw_keyring_connect(keyring, err);
+    enum kw_status status = kw_keyring_connect_either(keyring, err);
     if (!status)
         status = list_versions(keyring, name, ret_versions, ret_count, err);
     (void)pthread_mutex_unlock(&keyring->lock);

@@ -92,8 +92,8 @@ static enum kw_status try_algorithms(struct kw_keyring *keyring, const struct kw
     enum kw_wrap_alg order[KW_WRAP_ALG_COUNT];
     size_t count = order_algorithms(what_worked(keyring), policy, order);
     for (size_t i = 0; i < count; i++) {
-        enum kw_status status = kw_token_decrypt(keyring->token, key, order[i], wrapped,
-                                                 wrapped_len, ret_unwrapped, &failure);
+        enum kw_status status = kw_keyring_raw_decrypt(keyring, key, order[i], wrapped, wrapped_len,
+                                                       ret_unwrapped, &failure);
         if (!status) {
             tried->worked = order[i];
             return KW_OK;

@@ -244,7 +244,7 @@ static enum kw_status begin(struct kw_keyring *keyring, struct kw_act *act, cons
                             const struct kw_token_key *key, const struct kw_purpose *purpose,
                             struct kw_error *err)
 {
-    const struct kw_token_info *token = kw_token_info(keyring->token);
+    const struct kw_token_info *token = kw_keyring_info(keyring);
     act->deed.phase = KW_INTENT;
     act->deed.op = op;
     act->deed.key.token = token->label;

@@ -40,17 +40,21 @@ static struct kw_deed describe(const struct kw_run *run, const struct run_file *
     return deed;
 }
 
+/* `last`, which may be NULL, comes after the files. */
 static enum kw_status append(struct kw_run *run, const size_t *files, size_t count,
-                             const char *found, struct kw_error *err)
+                             const char *found, const struct kw_deed *last, struct kw_error *err)
 {
-    struct kw_deed deeds[BATCH];
+    struct kw_deed deeds[BATCH + 1] = {{.op = NULL}};
+    size_t total = count;
     char sha256[BATCH][2 * KW_SHA256_SIZE + 1];
     for (size_t i = 0; i < count; i++)
         deeds[i] = describe(run, &run->files[files[i]], found, sha256[i]);
-    enum kw_status status = kw_keyring_witness(run->keyring, deeds, count, err);
+    if (last)
+        deeds[total++] = *last;
+    enum kw_status status = kw_keyring_witness(run->keyring, deeds, total, err);
     /* What the journal can't take is put on the trail once more by the run that goes on, no more.
      */
-    if (!status)
+    if (!status && count > 0)
         (void)kw_journal_recorded(run, files, count, NULL);
     return status;
 }
@@ -83,11 +87,14 @@ static size_t wait_again(struct recorder *recorder, const size_t *files, size_t 
     return count;
 }
 
-static enum kw_status append_waiting(struct kw_run *run, struct kw_error *err)
+static enum kw_status append_waiting(struct kw_run *run, const struct kw_deed *last,
+                                     struct kw_error *err)
 {
     size_t files[BATCH];
     size_t count = take_waiting(&run->recorder, files);
-    enum kw_status status = count > 0 ? append(run, files, count, NULL, err) : KW_OK;
+    if (count == 0 && !last)
+        return KW_OK;
+    enum kw_status status = append(run, files, count, NULL, last, err);
     if (status)
         (void)wait_again(&run->recorder, files, count);
     return status;
@@ -97,13 +104,13 @@ enum kw_status kw_run_record_file(struct kw_run *run, size_t index, struct kw_er
 {
     if (!is_of_note(&run->files[index]) || wait_again(&run->recorder, &index, 1) < BATCH)
         return KW_OK;
-    return append_waiting(run, err);
+    return append_waiting(run, NULL, err);
 }
 
 enum kw_status kw_run_record_due(struct kw_run *run, struct kw_error *err)
 {
     uint64_t since = atomic_load(&run->recorder.since_ms);
-    return since != 0 && kw_now_ms() - since >= WAIT_MS ? append_waiting(run, err) : KW_OK;
+    return since != 0 && kw_now_ms() - since >= WAIT_MS ? append_waiting(run, NULL, err) : KW_OK;
 }
 
 /* ---- before and after ---- */
@@ -118,7 +125,7 @@ enum kw_status kw_run_record_found(struct kw_run *run, struct kw_error *err)
         if (file->listed && !file->recorded && is_of_note(file))
             files[count++] = i;
         if (count == BATCH || (count > 0 && i + 1 == run->file_count)) {
-            status = append(run, files, count, FOUND_DONE, err);
+            status = append(run, files, count, FOUND_DONE, NULL, err);
             count = 0;
         }
     }
@@ -136,10 +143,10 @@ enum kw_status kw_run_record(struct kw_run *run, enum kw_status outcome,
                                  .status = outcome,
                                  .detail = outcome ? failure->message : NULL};
     enum kw_status status = KW_OK;
-    while (run->recorder.count > 0 && !status)
-        status = append_waiting(run, err);
-    if (!status)
-        status = kw_keyring_witness(run->keyring, &deed, 1, err);
+    while (run->recorder.count > BATCH && !status)
+        status = append_waiting(run, NULL, err);
+    if (!status) /* in one append, as each is brought to the disk */
+        status = append_waiting(run, &deed, err);
     if (!status && kw_keyring_seal_trail(run->keyring, false, &unsigned_yet) != KW_OK)
         kw_strings_warn(&run->warnings, "the audit trail could not be signed: %.300s",
                         unsigned_yet.message);

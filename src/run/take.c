@@ -27,6 +27,7 @@ static const struct {
     {KW_PIN_MISSING, STOP},
     {KW_PIN_WRONG, STOP},
     {KW_PIN_LOCKED, STOP},
+    {KW_DENIED, HOLD}, /* by a vault: it may be allowed again, or the next access token do */
     {KW_DROP, QUARANTINE},
     {KW_METADATA, QUARANTINE},
     {KW_NOT_ENCRYPTED, QUARANTINE},

@@ -18,7 +18,9 @@ struct kw_access {
     struct kw_config_issuer *issuers; /* with its own copies of all texts */
     size_t issuer_count;
     struct kw_jwks *jwks;
+    struct kw_crypto *crypto;
     pthread_mutex_t lock;
+    struct kw_bearer_cache cache; /* under the lock */
 };
 
 /* ---- issuers ---- */
@@ -163,7 +165,7 @@ static enum kw_status take_clients(struct kw_access *access, const struct kw_con
 static enum kw_status check_fips(const struct kw_crypto *crypto, const struct kw_config *config,
                                  struct kw_error *err)
 {
-    if (config->issuer_count > 0 && crypto && kw_crypto_is_fips(crypto))
+    if (config->issuer_count > 0 && kw_crypto_is_fips(crypto))
         return kw_fail(err, KW_CONFIG,
                        "bearer tokens are not checked by OpenSSL's FIPS provider; with fips = yes "
                        "use certificates, and no [issuer]");
@@ -181,6 +183,7 @@ enum kw_status kw_access_new(struct kw_crypto *crypto, const struct kw_config *c
         free(access);
         return kw_fail_memory(err);
     }
+    access->crypto = crypto;
     status = take_issuers(access, config, err);
     if (status == KW_OK)
         status = take_clients(access, config, err);
@@ -263,18 +266,51 @@ static enum kw_status find_client(const struct kw_access *access, const struct p
     return KW_OK;
 }
 
-static enum kw_status find_by_token(struct kw_access *access, const char *authorization, time_t now,
-                                    const struct kw_client **ret_client, struct kw_error *err)
+static bool was_seen(struct kw_access *access, const uint8_t digest[KW_SHA256_SIZE], time_t now,
+                     const struct kw_client **ret_client)
+{
+    struct kw_bearer_seen seen;
+    (void)pthread_mutex_lock(&access->lock);
+    bool found = kw_bearer_cache_find(&access->cache, digest, now, &seen);
+    (void)pthread_mutex_unlock(&access->lock);
+    if (!found || seen.found.generation != kw_jwks_generation(access->jwks, seen.found.issuer))
+        return false;
+    *ret_client = seen.client;
+    return true;
+}
+
+static enum kw_status verify_token(struct kw_access *access, const char *authorization, time_t now,
+                                   struct kw_bearer_seen *seen, struct kw_error *err)
 {
     struct kw_bearer bearer = {.jws = NULL};
     struct proof proof = {.bearer = &bearer};
     enum kw_status status = kw_bearer_parse(authorization, &bearer, err);
     if (status == KW_OK)
         status = kw_bearer_verify(&bearer, access->issuers, access->issuer_count, access->jwks, now,
-                                  &proof.issuer, err);
+                                  &seen->found, err);
+    proof.issuer = seen->found.issuer;
     if (status == KW_OK)
-        status = find_client(access, &proof, ret_client, err);
+        status = find_client(access, &proof, &seen->client, err);
     kw_bearer_cleanup(&bearer);
+    if (status != KW_OK)
+        return status;
+    (void)pthread_mutex_lock(&access->lock);
+    kw_bearer_cache_add(&access->cache, seen, now);
+    (void)pthread_mutex_unlock(&access->lock);
+    return KW_OK;
+}
+
+static enum kw_status find_by_token(struct kw_access *access, const char *authorization, time_t now,
+                                    const struct kw_client **ret_client, struct kw_error *err)
+{
+    struct kw_bearer_seen seen = {.client = NULL};
+    size_t len = strnlen(authorization, 2 * KW_BEARER_MAX); /* more is too long in any case */
+    enum kw_status status = kw_sha256(access->crypto, authorization, len, seen.digest, err);
+    if (status != KW_OK || was_seen(access, seen.digest, now, ret_client))
+        return status;
+    status = verify_token(access, authorization, now, &seen, err);
+    if (status == KW_OK)
+        *ret_client = seen.client;
     return status;
 }
 

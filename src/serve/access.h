@@ -40,7 +40,7 @@ struct kw_access;
 /* KW_CONFIG: a role that is not known, one that both manages keys and reads the trail, clients that
  * can't be told apart, a file of public keys that can't be read. Where public keys are at a URL, it
  * waits for them a few seconds at most, so not in a thread that must not wait; what has not come by
- * then comes later. Nothing of `config` is kept. */
+ * then comes later. Nothing of `config` is kept; `crypto` must outlive it. */
 enum kw_status kw_access_new(struct kw_crypto *crypto, const struct kw_config *config,
                              struct kw_access **ret_access, struct kw_error *err);
 void kw_access_free(struct kw_access *access);

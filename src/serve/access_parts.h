@@ -1,6 +1,6 @@
 /* access_parts: what access.c is made of: roles (roles.c), the bucket of a client's requests
  * (rate.c), sets of public keys (jwks.c) and where they come from (jwks_source.c, jwks_fetch.c),
- * and bearer tokens (bearer.c). For access.c and its tests alone. */
+ * and bearer tokens (bearer.c, bearer_cache.c). For access.c and its tests alone. */
 #ifndef KW_ACCESS_PARTS_H
 #define KW_ACCESS_PARTS_H
 
@@ -85,6 +85,8 @@ enum kw_status kw_jwks_new(const struct kw_config_issuer *issuers, size_t count,
 void kw_jwks_free(struct kw_jwks *jwks);
 /* The set of that issuer, to be freed, or NULL where there is none that is young enough. */
 struct kw_jwk_set *kw_jwks_get(struct kw_jwks *jwks, size_t issuer);
+/* A number that is another one as soon as the set is; 0 where kw_jwks_get has none. */
+uint64_t kw_jwks_generation(struct kw_jwks *jwks, size_t issuer);
 /* Asks for the set anew, as soon as that is due: a token names a key that is not in it. */
 void kw_jwks_want(struct kw_jwks *jwks, size_t issuer);
 /* A GET of `url`, appended to `out`. `stop` ends it. KW_READ. */
@@ -108,13 +110,39 @@ struct kw_bearer {
 enum kw_status kw_bearer_parse(const char *authorization, struct kw_bearer *bearer,
                                struct kw_error *err);
 void kw_bearer_cleanup(struct kw_bearer *bearer);
-/* Which of the issuers it is of; its signature by one of their keys; its times and audience, RFC
- * 7519 section 4.1. KW_DENIED. */
+/* What verifying found: which of the issuers it is of, by which generation of its keys (of before
+ * that, where they changed meanwhile), and when it is valid (rounded to the inside). */
+struct kw_bearer_found {
+    size_t issuer;
+    uint64_t generation;
+    time_t from, until;
+};
+/* Its issuer; its signature by one of their keys; its times and audience, RFC 7519 section 4.1.
+ * KW_DENIED. */
 enum kw_status kw_bearer_verify(const struct kw_bearer *bearer,
                                 const struct kw_config_issuer *issuers, size_t count,
-                                struct kw_jwks *jwks, time_t now, size_t *ret_issuer,
+                                struct kw_jwks *jwks, time_t now, struct kw_bearer_found *ret_found,
                                 struct kw_error *err);
 /* Whether the claim is that text, or an array of texts with it. */
 bool kw_bearer_claims(const struct kw_bearer *bearer, const char *name, const char *value);
+
+/* ---- bearer_cache.c ---- */
+
+struct kw_bearer_seen {
+    uint8_t digest[KW_SHA256_SIZE]; /* of the Authorization header */
+    const struct kw_client *client; /* NULL: nothing is here */
+    struct kw_bearer_found found;   /* counts for nothing once the issuer's keys change */
+};
+/* Zeroed, it is empty. Used under a lock. A token takes the place of another one where their
+ * digests begin alike. */
+#define KW_BEARER_CACHE_MAX 1024
+struct kw_bearer_cache {
+    struct kw_bearer_seen seen[KW_BEARER_CACHE_MAX];
+};
+bool kw_bearer_cache_find(struct kw_bearer_cache *cache, const uint8_t digest[KW_SHA256_SIZE],
+                          time_t now, struct kw_bearer_seen *ret_seen);
+/* For five minutes at most. */
+void kw_bearer_cache_add(struct kw_bearer_cache *cache, const struct kw_bearer_seen *seen,
+                         time_t now);
 
 #endif

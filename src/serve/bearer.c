@@ -7,7 +7,8 @@
 
 #include "serve/access_parts.h"
 
-#define LEEWAY_S 60 /* how far the issuer's clock may be ahead */
+#define LEEWAY_S 60                         /* how far the issuer's clock may be ahead */
+#define LAST_S   ((double)INT32_MAX * 1024) /* no time that is told apart is beyond it */
 
 static const struct kw_json_limits header_limits = {.bytes = 4096, .depth = 3, .items = 64};
 static const struct kw_json_limits claims_limits = {
@@ -163,22 +164,29 @@ static bool read_time(const cJSON *claim, double *ret_time)
     return true;
 }
 
-static bool has_begun(const cJSON *claim, double now)
+/* *begin is the latest of those that were read. */
+static bool has_begun(const cJSON *claim, time_t now, double *begin)
 {
-    double begin = 0;
-    return !claim || (read_time(claim, &begin) && begin <= now + LEEWAY_S);
+    double own = 0;
+    if (claim && (!read_time(claim, &own) || own > (double)now + LEEWAY_S))
+        return false;
+    *begin = own > *begin ? own : *begin;
+    return true;
 }
 
-static enum kw_status check_times(const struct kw_bearer *bearer, time_t now, struct kw_error *err)
+static enum kw_status check_times(const struct kw_bearer *bearer, time_t now,
+                                  struct kw_bearer_found *found, struct kw_error *err)
 {
-    double end = 0;
+    double begin = 0, end = 0;
     if (!read_time(member(bearer->claims, "exp"), &end))
         return deny(err, "has no end");
     if ((double)now >= end)
         return deny(err, "is past its end");
-    if (!has_begun(member(bearer->claims, "nbf"), (double)now) ||
-        !has_begun(member(bearer->claims, "iat"), (double)now))
+    if (!has_begun(member(bearer->claims, "nbf"), now, &begin) ||
+        !has_begun(member(bearer->claims, "iat"), now, &begin))
         return deny(err, "is not yet valid");
+    found->from = (time_t)begin + 1 - LEEWAY_S;
+    found->until = (time_t)(end < LAST_S ? end : LAST_S);
     return KW_OK;
 }
 
@@ -200,22 +208,23 @@ static enum kw_status check_signature(const struct kw_bearer *bearer, struct kw_
 
 enum kw_status kw_bearer_verify(const struct kw_bearer *bearer,
                                 const struct kw_config_issuer *issuers, size_t count,
-                                struct kw_jwks *jwks, time_t now, size_t *ret_issuer,
+                                struct kw_jwks *jwks, time_t now, struct kw_bearer_found *ret_found,
                                 struct kw_error *err)
 {
     const cJSON *iss = member(bearer->claims, "iss");
-    size_t issuer = 0;
-    while (issuer < count &&
-           !(cJSON_IsString(iss) && strcmp(iss->valuestring, issuers[issuer].issuer) == 0))
-        issuer++;
-    if (issuer == count)
+    struct kw_bearer_found found = {.issuer = 0};
+    while (found.issuer < count &&
+           !(cJSON_IsString(iss) && strcmp(iss->valuestring, issuers[found.issuer].issuer) == 0))
+        found.issuer++;
+    if (found.issuer == count)
         return deny(err, "is of no [issuer]");
-    enum kw_status status = check_signature(bearer, jwks, issuer, err);
+    found.generation = kw_jwks_generation(jwks, found.issuer);
+    enum kw_status status = check_signature(bearer, jwks, found.issuer, err);
     if (status == KW_OK)
-        status = check_times(bearer, now, err);
-    if (status == KW_OK && !kw_bearer_claims(bearer, "aud", issuers[issuer].audience))
+        status = check_times(bearer, now, &found, err);
+    if (status == KW_OK && !kw_bearer_claims(bearer, "aud", issuers[found.issuer].audience))
         status = deny(err, "is for another audience");
     if (status == KW_OK)
-        *ret_issuer = issuer;
+        *ret_found = found;
     return status;
 }

@@ -30,7 +30,8 @@ struct source {
     struct version version; /* of the file that `set` is from; the thread's own */
     /* Under the lock: */
     struct kw_jwk_set *set;
-    uint64_t good_ms; /* when it was last there */
+    uint64_t generation; /* of it, from 1 */
+    uint64_t good_ms;    /* when it was last there */
     uint64_t tried_ms, due_ms;
     bool tried;
 };
@@ -128,6 +129,7 @@ static void take_set(const struct kw_jwks *jwks, struct source *source, enum kw_
     if (set) {
         kw_jwk_set_free(source->set);
         source->set = set;
+        source->generation++;
     }
     if (status == KW_OK)
         source->good_ms = now;
@@ -289,14 +291,28 @@ void kw_jwks_free(struct kw_jwks *jwks)
     curl_global_cleanup();
 }
 
+/* Under the lock. */
+static bool has_young(const struct kw_jwks *jwks, const struct source *source)
+{
+    return source->set && kw_now_ms() - source->good_ms <= jwks->options.kept;
+}
+
 struct kw_jwk_set *kw_jwks_get(struct kw_jwks *jwks, size_t issuer)
 {
     (void)pthread_mutex_lock(&jwks->lock);
     const struct source *source = &jwks->sources[issuer];
-    bool young = source->set && kw_now_ms() - source->good_ms <= jwks->options.kept;
-    struct kw_jwk_set *set = young ? kw_jwk_set_share(source->set) : NULL;
+    struct kw_jwk_set *set = has_young(jwks, source) ? kw_jwk_set_share(source->set) : NULL;
     (void)pthread_mutex_unlock(&jwks->lock);
     return set;
+}
+
+uint64_t kw_jwks_generation(struct kw_jwks *jwks, size_t issuer)
+{
+    (void)pthread_mutex_lock(&jwks->lock);
+    const struct source *source = &jwks->sources[issuer];
+    uint64_t generation = has_young(jwks, source) ? source->generation : 0;
+    (void)pthread_mutex_unlock(&jwks->lock);
+    return generation;
 }
 
 void kw_jwks_want(struct kw_jwks *jwks, size_t issuer)

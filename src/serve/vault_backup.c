@@ -11,7 +11,7 @@
 #define SET_SCHEMA   "keyward-backup-set-1"
 #define VERSIONS_MAX 64
 #define SET_MAX      ((size_t)128 * 1024)
-static const struct kw_json_limits limits = {.bytes = SET_MAX, .depth = 6, .items = 10000};
+static const struct kw_json_limits limits = {.bytes = SET_MAX, .depth = 8, .items = 10000};
 
 struct work {
     struct kw_call *call;

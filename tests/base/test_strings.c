@@ -137,6 +137,35 @@ static void cut_never_halves_a_character(void **state)
     assert_string_equal(kw_printable("abcdefgh", 8, out, sizeof(out)), "abcd...");
 }
 
+static void addresses_are_split(void **state)
+{
+    static const struct {
+        const char *address, *host, *port;
+    } good[] = {{"localhost:80", "localhost", "80"},
+                {"[::1]:443", "::1", "443"},
+                {"::1:443", "::1", "443"},
+                {"a:", "a", ""}};
+    static const char *const bad[] = {"", "localhost", ":80", "80"};
+    (void)state;
+    for (size_t i = 0; i < KW_COUNT(good); i++) {
+        char host[KW_HOST_MAX + 1];
+        const char *port = NULL;
+        assert_true(kw_split_address(good[i].address, host, &port));
+        assert_string_equal(host, good[i].host);
+        assert_string_equal(port, good[i].port);
+    }
+    char host[KW_HOST_MAX + 1];
+    const char *port = NULL;
+    for (size_t i = 0; i < KW_COUNT(bad); i++)
+        assert_false(kw_split_address(bad[i], host, &port));
+    char longest[KW_HOST_MAX + 4];
+    memset(longest, 'a', sizeof(longest));
+    memcpy(longest + KW_HOST_MAX, ":1", 3);
+    assert_true(kw_split_address(longest, host, &port));
+    memcpy(longest + KW_HOST_MAX, "a:1", 4);
+    assert_false(kw_split_address(longest, host, &port));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +175,7 @@ int main(void)
         cmocka_unit_test(dangerous_text_is_escaped),
         cmocka_unit_test(cut_to_every_size),
         cmocka_unit_test(cut_never_halves_a_character),
+        cmocka_unit_test(addresses_are_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ static void check_record(const char *text, size_t len)
     struct kw_key_record record = {.state = KW_RECORD_NONE}, again = {.state = KW_RECORD_NONE};
     struct kw_buffer written = KW_BUFFER_INIT(8 * KW_DATA_MAX); /* escapes may be longer */
     if (kw_record_decode(text, len, fingerprint, &record, NULL)) {
-        must(record.state == KW_RECORD_NONE && !record.tags);
+        must(record.state == KW_RECORD_NONE && !record.tags && !record.policy);
         return;
     }
     must(record.state == KW_RECORD_GOOD && record.revision > 0);
@@ -63,6 +63,8 @@ static void check_record(const char *text, size_t len)
              KW_OK);
         must(again.revision == record.revision && again.disabled == record.disabled &&
              strcmp(again.deleted, record.deleted) == 0);
+        must(again.ops == record.ops && again.not_before == record.not_before &&
+             again.expires == record.expires && !again.policy == !record.policy);
         must(!again.tags == !record.tags);
         must(!again.tags || cJSON_Compare(again.tags, record.tags, true));
     }

@@ -7,6 +7,8 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
 
 from lab import Certificates, Client, PATIENCE_S, Server, run
@@ -101,6 +103,34 @@ def protocols():
                 assert False, "h2 is agreed on"
         except ssl.SSLError as error:
             assert "no application protocol" in str(error).lower().replace("_", " "), error
+
+
+@test
+def slow_key():
+    """A key on a token that takes its time keeps nobody waiting who is connected"""
+    with serve(slow_key=1000) as server:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = MADE.context(maximum_version=version)
+            with Client(server, context) as client:
+                others = [threading.Thread(target=lambda: Client(server, context).socket.close())
+                          for _ in range(4)]
+                for other in others:
+                    other.start()
+                time.sleep(0.2)
+                for _ in range(20):
+                    began = time.monotonic()
+                    assert client.get().status == 200
+                    assert time.monotonic() - began < 0.4, "it waits for others' handshakes"
+                for other in others:
+                    other.join()
+    with serve(slow_key=1500, request=1) as server:
+        try:
+            with Client(server, MADE.context()) as client:
+                client.get()
+        except (OSError, EOFError):
+            pass
+        else:
+            raise AssertionError("a handshake took longer than it may")
 
 
 def peer_of(server, client, **options):

@@ -12,8 +12,10 @@
 #include <time.h>
 
 #include <cjson/cJSON.h>
+#include <openssl/evp.h>
 
 #include "http/http.h"
+#include "slow_key.h"
 
 static volatile sig_atomic_t to_stop, to_reload;
 
@@ -173,6 +175,8 @@ static void read_tls(struct settings *settings)
         .client_ca = setting(settings, "client_ca"),
         .only_tls13 = number(settings, "tls13") == 1,
     };
+    if (number(settings, "slow_key"))
+        settings->tls.private_key = slow_key_new(settings->tls.key, number(settings, "slow_key"));
     for (int i = KW_CERTIFICATE_NONE; client && i <= KW_CERTIFICATE_REQUIRED; i++)
         if (strcmp(kinds[i], client) == 0)
             settings->tls.client_certificate = (enum kw_client_certificate)i;
@@ -232,6 +236,7 @@ int main(int argc, char **argv)
     if (!status)
         status = serve(&settings, &error);
     kw_http_free(settings.server);
+    EVP_PKEY_free(settings.tls.private_key);
     kw_crypto_free(crypto);
     if (status)
         (void)fprintf(stderr, "%s\n", error.message);

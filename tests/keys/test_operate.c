@@ -448,6 +448,82 @@ static void pings_leave_no_record(void **state)
     kw_keyring_free(keyring);
 }
 
+/* ---- AES keys ---- */
+
+static void make_aes(void)
+{
+    CK_SESSION_HANDLE session = hsm_session();
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_AES;
+    CK_BBOOL yes = CK_TRUE;
+    CK_ULONG len = 32;
+    CK_OBJECT_HANDLE handle;
+    CK_MECHANISM mechanism = {.mechanism = CKM_AES_KEY_GEN};
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_CLASS, &class, sizeof(class)}, {CKA_KEY_TYPE, &type, sizeof(type)},
+        {CKA_TOKEN, &yes, sizeof(yes)},     {CKA_PRIVATE, &yes, sizeof(yes)},
+        {CKA_SENSITIVE, &yes, sizeof(yes)}, {CKA_WRAP, &yes, sizeof(yes)},
+        {CKA_UNWRAP, &yes, sizeof(yes)},    {CKA_LABEL, (void *)"kw-aes", 6},
+        {CKA_ID, (void *)"aes", 3},         {CKA_VALUE_LEN, &len, sizeof(len)},
+    };
+    assert_int_equal(hsm_functions()->C_GenerateKey(session, &mechanism, attributes,
+                                                    KW_COUNT(attributes), &handle),
+                     CKR_OK);
+    hsm_close(session);
+}
+
+static void aes_keys_wrap_and_unwrap(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    static const struct kw_purpose purpose = {.client = "proxy"};
+    struct kw_keyring *keyring = start(&(struct plan){.without = true});
+    struct kw_token_key *keys = NULL;
+    size_t count = 0;
+    struct kw_error err = {.status = KW_OK};
+    assert_int_equal(kw_keyring_ping(keyring, NULL), KW_OK); /* the module is there */
+    make_aes();
+    assert_int_equal(kw_keyring_aes_keys(keyring, &keys, &count, NULL), KW_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(keys[0].label, "kw-aes");
+    for (unsigned padded = 0; padded < 2; padded++) {
+        struct kw_secret *secret = NULL, *back = NULL;
+        struct kw_buffer sealed = KW_BUFFER_INIT(KW_SECRET_MAX + 16);
+        assert_int_equal(kw_secret_from(digest, 32, &secret, NULL), KW_OK);
+        assert_int_equal(
+            kw_keyring_aes_wrap(keyring, &keys[0], padded, &purpose, secret, &sealed, &err), KW_OK);
+        assert_int_equal(sealed.len, 40);
+        assert_int_equal(kw_keyring_aes_unwrap(keyring, &keys[0], padded, &purpose, sealed.data,
+                                               sealed.len, &back, &err),
+                         KW_OK);
+        assert_true(kw_secret_equal(secret, back));
+        kw_secret_free(secret);
+        kw_secret_free(back);
+        back = NULL;
+        sealed.data[9] ^= 1;
+        assert_int_equal(kw_keyring_aes_unwrap(keyring, &keys[0], padded, &purpose, sealed.data,
+                                               sealed.len, &back, &err),
+                         KW_KEY_UNWRAP);
+        assert_null(back);
+        assert_int_equal(err.ck_rv, 0);
+        kw_buffer_cleanup(&sealed);
+    }
+    static const char *const ops[] = {"wrap", "unwrap", "unwrap"};
+    struct seen seen = see();
+    assert_int_equal(seen.count, 1 + 12);
+    for (size_t i = 1; i < seen.count; i++) {
+        assert_string_equal(at(seen.records[i], NULL, "op"), ops[(i - 1) / 2 % 3]);
+        assert_string_equal(at(seen.records[i], "key", "alg"), i <= 6 ? "A256KW" : "A256KWP");
+        assert_string_equal(at(seen.records[i], "key", "label"), "kw-aes");
+        assert_string_equal(at(seen.records[i], "request", "client"), "proxy");
+    }
+    assert_string_equal(at(seen.records[6], NULL, "status"), "key-unwrap");
+    assert_string_equal(at(seen.records[6], NULL, "ck_rv"), "0x00000005"); /* SoftHSM2's */
+    forget(&seen);
+    free(keys);
+    kw_keyring_free(keyring);
+}
+
 /* ---- each call fails in turn ---- */
 
 static void each_call_fails_in_turn(void **state)
@@ -531,6 +607,7 @@ int main(void)
         cmocka_unit_test(a_disabled_key_does_nothing),
         cmocka_unit_test(the_other_token_serves),
         cmocka_unit_test(pings_leave_no_record),
+        cmocka_unit_test(aes_keys_wrap_and_unwrap),
         cmocka_unit_test(each_call_fails_in_turn),
         cmocka_unit_test(many_threads),
     };

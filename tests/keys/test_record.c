@@ -32,7 +32,13 @@ static struct kw_key_record a_record(void)
                                    .purge_protected = true,
                                    .backed_up = "2026-10-05T07:00:00Z",
                                    .unwrap = true,
-                                   .tags = cJSON_CreateObject()};
+                                   .tags = cJSON_CreateObject(),
+                                   .sign = KW_NO,
+                                   .updated = "2026-10-05T08:00:00Z",
+                                   .ops = KW_OP_DECRYPT | KW_OP_WRAP | KW_OP_EXPORT,
+                                   .not_before = 1,
+                                   .expires = KW_SECONDS_MAX,
+                                   .policy = cJSON_Parse("{\"a\":[{\"b\":{\"c\":\"P30D\"}}]}")};
     assert_non_null(record.tags);
     return record;
 }
@@ -75,6 +81,12 @@ static void assert_same(const struct kw_key_record *a, const struct kw_key_recor
     assert_string_equal(a->backed_up, b->backed_up);
     assert_int_equal(a->decrypt, b->decrypt);
     assert_int_equal(a->unwrap, b->unwrap);
+    assert_int_equal(a->sign, b->sign);
+    assert_string_equal(a->updated, b->updated);
+    assert_int_equal(a->ops, b->ops);
+    assert_true(a->not_before == b->not_before && a->expires == b->expires);
+    assert_true(!a->policy == !b->policy);
+    assert_true(!a->policy || cJSON_Compare(a->policy, b->policy, true));
     if (!a->tags || !a->tags->child)
         assert_true(!b->tags || !b->tags->child);
     else
@@ -179,6 +191,7 @@ static void field_is_refused(const char *field, const char *json)
     assert_int_equal(again.state, KW_RECORD_NONE);
     assert_int_equal(again.revision, 0);
     assert_null(again.tags);
+    assert_null(again.policy);
     cJSON_free(changed);
     cJSON_Delete(tree);
     free(text);
@@ -224,6 +237,61 @@ static void each_field_is_looked_at(void **state)
     field_is_refused("tags", NULL);
 }
 
+/* A record from before, or of a key of which nothing of that is known. */
+static void what_may_be_absent(void **state)
+{
+    (void)state;
+    static const char *const optional[] = {"sign",       "updated", "key_ops",
+                                           "not_before", "expires", "policy"};
+    struct kw_key_record record = a_record(), again;
+    size_t len = 0;
+    char *text = encode(&record, &len);
+    cJSON *tree = cJSON_ParseWithLength(text, len);
+    for (size_t i = 0; i < KW_COUNT(optional); i++) {
+        assert_true(cJSON_HasObjectItem(tree, optional[i]));
+        cJSON_DeleteItemFromObjectCaseSensitive(tree, optional[i]);
+    }
+    assert_true(cJSON_ReplaceItemInObjectCaseSensitive(tree, "schema",
+                                                       cJSON_CreateString("keyward-record-1")));
+    char *older = cJSON_PrintUnformatted(tree);
+    assert_true(decode(older, strlen(older), &again));
+    assert_true(again.sign == KW_UNSET && !again.updated[0] && again.ops == 0);
+    assert_true(again.not_before == 0 && again.expires == 0 && !again.policy);
+    /* And that is how it is written, for the programs from before. */
+    size_t older_len = 0;
+    char *rewritten = encode(&again, &older_len);
+    assert_non_null(strstr(rewritten, "\"keyward-record-1\""));
+    for (size_t i = 0; i < KW_COUNT(optional); i++)
+        assert_null(strstr(rewritten, optional[i]));
+    assert_non_null(strstr(text, "\"keyward-record-2\""));
+    free(rewritten);
+    kw_key_record_cleanup(&again);
+    cJSON_free(older);
+    cJSON_Delete(tree);
+    free(text);
+    kw_key_record_cleanup(&record);
+}
+
+/* What such a program would drop when it writes the record anew, it is not to read. */
+static void what_older_programs_refuse(void **state)
+{
+    (void)state;
+    struct kw_key_record records[] = {
+        {.revision = 1, .ops = KW_OP_WRAP},
+        {.revision = 1, .not_before = 1},
+        {.revision = 1, .expires = 1},
+        {.revision = 1, .policy = cJSON_CreateObject()},
+    };
+    for (size_t i = 0; i < KW_COUNT(records); i++) {
+        size_t len = 0;
+        char *text = encode(&records[i], &len);
+        assert_non_null(strstr(text, "\"keyward-record-2\""));
+        free(text);
+        comes_back(&records[i]);
+        kw_key_record_cleanup(&records[i]);
+    }
+}
+
 static void odd_values(void **state)
 {
     (void)state;
@@ -248,6 +316,35 @@ static void odd_values(void **state)
         {"origin", "\"moon\""},
         {"origin", "1"},
         {"made_on", "\"0123456789abcdef0\""},
+        {"sign", "1"},
+        {"sign", "null"},
+        {"updated", "\"2026-10-05\""},
+        {"updated", "null"},
+        {"key_ops", "null"},
+        {"key_ops", "[]"},
+        {"key_ops", "{}"},
+        {"key_ops", "\"sign\""},
+        {"key_ops", "[\"Sign\"]"},
+        {"key_ops", "[\"sign\",\"sign\"]"},
+        {"key_ops", "[\"sign\",1]"},
+        {"key_ops", "[\"sign\",\"moon\"]"},
+        {"key_ops", "[[\"sign\"]]"},
+        {"not_before", "0"},
+        {"not_before", "-1"},
+        {"not_before", "1.5"},
+        {"not_before", "253402300800"},
+        {"not_before", "1e300"},
+        {"not_before", "1e999"},
+        {"not_before", "\"1\""},
+        {"not_before", "null"},
+        {"expires", "0"},
+        {"expires", "true"},
+        {"expires", "9007199254740993"},
+        {"policy", "null"},
+        {"policy", "[]"},
+        {"policy", "\"P30D\""},
+        {"policy", "{\"a\":1,\"A\":1}"},
+        {"policy", "{\"a\":[[[[[[[1]]]]]]]}"},
         {"tags", "[]"},
         {"tags", "\"\""},
         {"tags", "null"},
@@ -259,6 +356,16 @@ static void odd_values(void **state)
     };
     for (size_t i = 0; i < KW_COUNT(rows); i++)
         field_is_refused(rows[i].field, rows[i].json);
+}
+
+static void a_policy_that_is_too_long(void **state)
+{
+    (void)state;
+    static char json[KW_POLICY_MAX + 16];
+    memset(json, 'p', sizeof(json));
+    memcpy(json, "{\"a\":\"", 6);
+    memcpy(json + KW_POLICY_MAX - 1, "\"}", 3); /* one byte too many */
+    field_is_refused("policy", json);
 }
 
 static void texts_that_are_none(void **state)
@@ -310,13 +417,11 @@ static void states(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(records_come_back),
-        cmocka_unit_test(as_many_tags_as_there_may_be),
-        cmocka_unit_test(too_large_is_told),
-        cmocka_unit_test(each_field_is_looked_at),
-        cmocka_unit_test(odd_values),
-        cmocka_unit_test(texts_that_are_none),
-        cmocka_unit_test(states),
+        cmocka_unit_test(records_come_back),         cmocka_unit_test(as_many_tags_as_there_may_be),
+        cmocka_unit_test(too_large_is_told),         cmocka_unit_test(each_field_is_looked_at),
+        cmocka_unit_test(what_may_be_absent),        cmocka_unit_test(what_older_programs_refuse),
+        cmocka_unit_test(a_policy_that_is_too_long), cmocka_unit_test(odd_values),
+        cmocka_unit_test(texts_that_are_none),       cmocka_unit_test(states),
     };
     return cmocka_run_group_tests_name("keys/record", tests, NULL, NULL);
 }

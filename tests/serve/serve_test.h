@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "base/base.h"
+#include "crypto/crypto.h"
 
 /* The status and a part of the sentence that must be in the error. */
 #define assert_fails(call, wanted, part)                                                           \
@@ -29,5 +29,15 @@
         if ((call) != KW_OK)                                                                       \
             fail_msg("%s: %s", #call, err.message);                                                \
     } while (0)
+
+/* One for the whole program. */
+static inline struct kw_crypto *test_crypto(void)
+{
+    static struct kw_crypto *crypto;
+    struct kw_error err;
+    if (!crypto)
+        assert_ok(kw_crypto_new(false, &crypto, &err));
+    return crypto;
+}
 
 #endif

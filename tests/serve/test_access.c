@@ -8,7 +8,7 @@ static enum kw_status make(const char *text, struct kw_access **ret_access, stru
     struct kw_config config = {.tokens = NULL};
     enum kw_status status = kw_config_parse(&config, text, strlen(text), "x.conf", err);
     if (status == KW_OK)
-        status = kw_access_new(NULL, &config, ret_access, err);
+        status = kw_access_new(test_crypto(), &config, ret_access, err);
     kw_config_cleanup(&config);
     return status;
 }

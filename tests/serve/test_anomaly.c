@@ -186,6 +186,11 @@ static void clocks_that_are_set(void **state)
         assert_int_equal(notes(anomaly, "k", "c", KW_ANOMALY_ALL, now, 100), KW_ANOMALY_RATE);
         kw_anomaly_free(anomaly);
     }
+    /* a leap is not taken for years of learning */
+    struct kw_anomaly *young = make();
+    time_t later = live(young, "k", "c", START, 2, 4, 5) + 36500 * (int64_t)DAY;
+    assert_int_equal(notes(young, "k", "c", KW_ANOMALY_ALL, later + 12 * HOUR, 1), 0);
+    kw_anomaly_free(young);
     /* one that jumps to and fro brings no storm: one event, and then one for each hour at most */
     struct kw_anomaly *anomaly = make();
     time_t now = live(anomaly, "k", "c", START, 20, 24, 5);

@@ -333,6 +333,8 @@ set_rows = [
     ("oct", NO_PUBLIC, {"keys": [{"kty": "oct", "k": b64(secret), "alg": "HS256"}]}),
     ("P-384", NO_PUBLIC, {"keys": [e384.jwk()]}),
     ("P-384 that says P-256", NO_PUBLIC, {"keys": [{**e384.jwk(), "crv": "P-256"}]}),
+    ("P-256 that says P-384", NO_PUBLIC, {"keys": [{**point, "crv": "P-384"}]}),
+    ("P-256 that says secp256k1", NO_PUBLIC, {"keys": [{**point, "crv": "secp256k1"}]}),
     ("not on the curve", NO_PUBLIC, {"keys": [{**point, "y": point["x"]}]}),
     ("x too short", NO_PUBLIC, {"keys": [{**point, "x": b64(b"\1" * 31)}]}),
     ("x too long", NO_PUBLIC, {"keys": [{**point, "x": b64(b"\0" + b"\1" * 32)}]}),
