@@ -143,11 +143,11 @@ class Service:
     }  # fmt: skip
 
     def __init__(self, program, scratch, *, token=None, sessions=4, listeners=LISTENERS,
-                 settings=None, clients=None, environment=None, audit=None, more=""):  # fmt: skip
+                 settings=None, clients=None, environment=None, audit=None, timeout=30, more=""):  # fmt: skip
         self.program = os.path.abspath(program)
         self.scratch = pathlib.Path(scratch)
         self.token = token or testtoken.make()
-        self.sessions, self.listeners = sessions, listeners
+        self.sessions, self.listeners, self.timeout = sessions, listeners, timeout
         self.settings, self.clients = settings or {}, clients or self.CLIENTS
         self.environment, self.more = environment or {}, more
         self.audit = pathlib.Path(audit or self.scratch / "audit")
@@ -194,7 +194,8 @@ class Service:
     def write_config(self):
         sections = {
             "token t": {"module": self.token.module, "uri": "pkcs11:token=keyward",
-                        "pin-source": f"file:{self.token.pin_file}", "sessions": self.sessions},
+                        "pin-source": f"file:{self.token.pin_file}", "sessions": self.sessions,
+                        "timeout": self.timeout},
             "run": {"token": "t"},
             "audit": {"dir": self.audit},
             "issuer trial": {"issuer": issuer.ISSUER, "audience": issuer.AUDIENCE,
