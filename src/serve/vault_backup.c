@@ -165,10 +165,10 @@ static enum kw_status read_settings(struct kw_call *call, const cJSON *entry,
     const cJSON *policy = cJSON_GetObjectItemCaseSensitive(entry, "policy");
     enum kw_status status;
     if ((status = kw_body_number(call, entry, "ops", 0, 255, &settings->ops_number, err)) ||
-        (status = kw_body_number(call, entry, "not_before", 0, INT64_C(253402300799),
+        (status = kw_body_number(call, entry, "not_before", 0, KW_SECONDS_MAX,
                                  &settings->not_before, err)) ||
-        (status = kw_body_number(call, entry, "expires", 0, INT64_C(253402300799),
-                                 &settings->expires, err)))
+        (status =
+             kw_body_number(call, entry, "expires", 0, KW_SECONDS_MAX, &settings->expires, err)))
         return status;
     settings->ops = (unsigned)settings->ops_number;
     settings->changes = (struct kw_key_settings){
