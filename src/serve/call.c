@@ -293,9 +293,9 @@ static enum kw_status serve(struct kw_call *call, const struct kw_api *api, stru
     struct cJSON *json = NULL;
     enum kw_status status;
     if ((status = give_id(call, err)) || (status = name_answer(call, err)) ||
-        (status = identify(call, api, err)) || (status = find_route(call, api, err)) ||
-        (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
-        (status = admit(call, err)) || (status = check_version(call, api, err)) ||
+        (status = identify(call, api, err)) || (status = admit(call, err)) ||
+        (status = find_route(call, api, err)) || (status = check_challenge(call, api, err)) ||
+        (status = authorize(call, err)) || (status = check_version(call, api, err)) ||
         (status = parse_body(call, err)) || (api->check && (status = api->check(call, err))) ||
         (status = work(call, &json, err)))
         return status;

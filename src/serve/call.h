@@ -55,9 +55,10 @@ struct kw_call {
     const struct kw_route *route;   /* NULL where there is none */
     const struct kw_client *client; /* NULL where it is not known who asks */
     char id[KW_CALL_ID_SIZE];
-    struct kw_purpose purpose;  /* client, request and correlation */
-    const char *name, *version; /* of the path, or NULL */
-    struct cJSON *body;         /* an object, or NULL where none is wanted */
+    struct kw_purpose purpose;      /* client, request and correlation */
+    const char *name, *version;     /* of the path, or NULL */
+    char restored[KW_NAME_MAX + 1]; /* what the name points to where it came with the body */
+    struct cJSON *body;             /* an object, or NULL where none is wanted */
     enum kw_refusal refusal;
     bool is_refused;  /* `refusal` says why; else the status does */
     unsigned retry_s; /* for Retry-After, where it is not the row's */
