@@ -395,7 +395,13 @@ enum kw_status kw_keyring_note_backup(struct kw_keyring *keyring, const struct k
 
 /* ---- what a service requires of a key: rules.c ---- */
 
-enum kw_cloud_service { KW_DATA_CONNECT, KW_CUSTOMER_KEY, KW_DATAVERSE, KW_DEFENDER, KW_CLOUD_SERVICE_COUNT };
+enum kw_cloud_service {
+    KW_DATA_CONNECT,
+    KW_CUSTOMER_KEY,
+    KW_DATAVERSE,
+    KW_DEFENDER,
+    KW_CLOUD_SERVICE_COUNT
+};
 /* "data-connect", "customer-key", "dataverse", "defender". */
 bool kw_cloud_service_parse(const char *name, enum kw_cloud_service *ret_service);
 
