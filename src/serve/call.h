@@ -95,7 +95,8 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
                    const struct kw_http_request *request, struct kw_http_answer *answer);
 
 /* The body of an answer to a request that could not be read, by its status. */
-void kw_call_refuse_unread(const struct kw_api *api, int status, struct kw_http_answer *answer);
+void kw_call_refuse_unread(struct kw_service *service, const struct kw_api *api, int status,
+                           struct kw_http_answer *answer);
 
 /* ---- bodies: body.c. Faults are refused with the field's name ---- */
 
