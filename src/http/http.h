@@ -86,10 +86,10 @@ typedef void (*kw_http_handler)(void *context, const struct kw_http_request *req
                                 struct kw_http_answer *answer);
 
 /* What the server answers by itself, without a handler: 400 where a request is not understood or
- * would be understood in two ways, 408 and 413, 414 and 431 where it goes over a limit, 417, 501
- * and 505, and 503 where all threads are busy and the queue is full. Called in the loop's thread,
- * to give such an answer the API's form; the status is set already, and stays. 503 gets Retry-After
- * from the server. */
+ * would be understood in two ways, 405, 408 and 413, 414 and 431 where it goes over a limit, 417,
+ * 501 and 505, and 503 where all threads are busy and the queue is full. Called in the loop's
+ * thread, to give such an answer the API's form; the status is set already, and stays. 503 gets
+ * Retry-After from the server. */
 typedef void (*kw_http_refuser)(void *context, int status, struct kw_http_answer *answer);
 
 /* ---- a server ---- */
