@@ -1,5 +1,6 @@
 # The unit of the service manager, its users and its folders.
 # shellcheck disable=SC2154 # run sets output, stderr and status
+# shellcheck disable=SC2030,SC2031 # each test sets its own words
 load helper
 
 units=(keyward-watch.service keyward-serve.service)
