@@ -108,11 +108,12 @@ struct kw_http_tls {
     enum kw_client_certificate client_certificate;
     bool only_tls13; /* TLS 1.3 with AES-GCM alone; else TLS 1.2 with ECDHE and AEADs as well */
 };
+#define KW_HTTP_CONNECTIONS 4096
 struct kw_http_limits { /* 0 is the default in brackets */
     size_t body;        /* bytes [256 KiB]; those of all requests together have a limit too */
     size_t headers;     /* bytes, with the request line [16 KiB] */
-    size_t connections; /* [4096]; over that, those that idle longest are closed, then those whose
-                           clients have kept the server waiting longest */
+    size_t connections; /* [KW_HTTP_CONNECTIONS]; over that, those that idle longest are closed,
+                           then those whose clients have kept the server waiting longest */
     unsigned idle_s;    /* between two requests of a connection [120] */
     unsigned request_s; /* for TLS's handshake, and from a request's first byte to its last [10] */
     unsigned threads;   /* of the pool [4]; TLS's handshakes have others */

@@ -310,11 +310,11 @@ class Service:
         )  # fmt: skip
         return version
 
-    def public_key(self, name, version=""):
+    def public_key(self, name, version="", sub="app"):
         """As the service gives it, an object of the package cryptography."""
         from cryptography.hazmat.primitives.asymmetric import rsa
 
-        key = must(self.vault().get(f"/keys/{name}/{version}")).json["key"]
+        key = must(self.vault(sub).get(f"/keys/{name}/{version}")).json["key"]
         n, e = (int.from_bytes(from_base64url(key[x]), "big") for x in "ne")
         return rsa.RSAPublicNumbers(e, n).public_key()
 
