@@ -294,8 +294,10 @@ void kw_module_put(struct kw_module *module)
         (void)module->functions->C_Finalize(NULL); /* does nothing where the module is stuck */
         module->initialized_here = kw_module_is_stuck(module);
     }
-    if (module->users == 0)
+    if (module->users == 0) {
         kw_guard_rest(module->guard);
+        module->pause_ms = module->pause_end_ms = 0;
+    }
     (void)pthread_mutex_unlock(&table_lock);
 }
 
@@ -357,24 +359,25 @@ unsigned long kw_module_starts(const struct kw_module *module)
 }
 
 /* A token that stays away is tried for days. */
-static bool pause_is_over(struct kw_module *module)
+static void begin_pause(struct kw_module *module, uint64_t since_ms)
 {
-    uint64_t now_ms = kw_now_ms();
-    if (now_ms < module->pause_end_ms)
-        return false;
-    bool quiet = now_ms - module->pause_end_ms >= QUIET_PAUSES * module->pause_ms;
+    bool quiet = since_ms - module->pause_end_ms >= QUIET_PAUSES * module->pause_ms;
     uint64_t pause_ms = quiet ? PAUSE_MIN_MS : 2 * module->pause_ms;
     module->pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS;
-    module->pause_end_ms = now_ms + module->pause_ms;
-    return true;
+    module->pause_end_ms = kw_now_ms() + module->pause_ms;
 }
 
-static bool may_restart(struct kw_module *module, CK_RV failure)
+static CK_RV restart(struct kw_module *module, CK_RV failure)
 {
-    if (!module->initialized_here || kw_module_is_stuck(module))
-        return false;
-    return kw_guard_sessions(module->guard) == 0 ||
-           (kw_rv_remedy(failure) != KW_REMEDY_NONE && pause_is_over(module));
+    uint64_t now_ms = kw_now_ms();
+    bool felt = kw_guard_sessions(module->guard) > 0;
+    if (!module->initialized_here || kw_module_is_stuck(module) ||
+        (felt && (kw_rv_remedy(failure) == KW_REMEDY_NONE || now_ms < module->pause_end_ms)))
+        return KW_CKR_BUSY;
+    CK_RV rv = initialize(module, true);
+    if (felt)
+        begin_pause(module, now_ms);
+    return rv;
 }
 
 bool kw_module_start_anew(struct kw_module *module, unsigned long starts, CK_RV failure)
@@ -382,8 +385,8 @@ bool kw_module_start_anew(struct kw_module *module, unsigned long starts, CK_RV 
     bool ended = kw_rv_meaning(failure) == KW_RV_NOT_INITIALIZED;
     (void)pthread_mutex_lock(&table_lock);
     bool done = kw_module_starts(module) != starts;
-    if (!done && (ended || may_restart(module, failure)))
-        done = initialize(module, !ended) == CKR_OK;
+    if (!done)
+        done = (ended ? initialize(module, false) : restart(module, failure)) == CKR_OK;
     (void)pthread_mutex_unlock(&table_lock);
     return done;
 }
