@@ -86,10 +86,10 @@ typedef void (*kw_http_handler)(void *context, const struct kw_http_request *req
                                 struct kw_http_answer *answer);
 
 /* What the server answers by itself, without a handler: 400 where a request is not understood or
- * would be understood in two ways, 408 and 413, 414 and 431 where it goes over a limit, 417, 501
- * and 505, and 503 where all threads are busy and the queue is full. Called in the loop's thread,
- * to give such an answer the API's form; the status is set already, and stays. 503 gets Retry-After
- * from the server. */
+ * would be understood in two ways, 405, 408 and 413, 414 and 431 where it goes over a limit, 417,
+ * 501 and 505, and 503 where all threads are busy and the queue is full. Called in the loop's
+ * thread, to give such an answer the API's form; the status is set already, and stays. 503 gets
+ * Retry-After from the server. */
 typedef void (*kw_http_refuser)(void *context, int status, struct kw_http_answer *answer);
 
 /* ---- a server ---- */
@@ -109,11 +109,12 @@ struct kw_http_tls {
     enum kw_client_certificate client_certificate;
     bool only_tls13; /* TLS 1.3 with AES-GCM alone; else TLS 1.2 with ECDHE and AEADs as well */
 };
+#define KW_HTTP_CONNECTIONS 4096
 struct kw_http_limits { /* 0 is the default in brackets */
     size_t body;        /* bytes [256 KiB]; those of all requests together have a limit too */
     size_t headers;     /* bytes, with the request line [16 KiB] */
-    size_t connections; /* [4096]; over that, those that idle longest are closed, then those whose
-                           clients have kept the server waiting longest */
+    size_t connections; /* [KW_HTTP_CONNECTIONS]; over that, those that idle longest are closed,
+                           then those whose clients have kept the server waiting longest */
     unsigned idle_s;    /* between two requests of a connection [120] */
     unsigned request_s; /* for TLS's handshake, and from a request's first byte to its last [10] */
     unsigned threads;   /* of the pool [4]; TLS's handshakes have others */

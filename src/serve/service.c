@@ -41,14 +41,14 @@ static void handle_proxy(void *context, const struct kw_http_request *request,
 
 static void refuse_vault(void *context, int status, struct kw_http_answer *answer)
 {
-    const struct kw_service *service = context;
-    kw_call_refuse_unread(&service->vault, status, answer);
+    struct kw_service *service = context;
+    kw_call_refuse_unread(service, &service->vault, status, answer);
 }
 
 static void refuse_proxy(void *context, int status, struct kw_http_answer *answer)
 {
-    const struct kw_service *service = context;
-    kw_call_refuse_unread(&service->proxy, status, answer);
+    struct kw_service *service = context;
+    kw_call_refuse_unread(service, &service->proxy, status, answer);
 }
 
 static const struct listener_row {

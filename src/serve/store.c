@@ -393,21 +393,10 @@ int64_t kw_stored_updated(const struct kw_stored *stored)
     return updated ? updated : kw_stored_created(stored);
 }
 
-/* A disabled key has lost on the token what its record still says. */
 unsigned kw_stored_ops(const struct kw_stored *stored)
 {
-    const struct kw_key_record *record = stored->record;
-    const struct kw_token_key *key = stored->key;
-    unsigned ops = 0;
-    if (record->ops)
-        return record->ops;
-    if (key->decrypt || record->decrypt)
-        ops |= KW_OP_ENCRYPT | KW_OP_DECRYPT;
-    if (key->unwrap || record->unwrap)
-        ops |= KW_OP_WRAP | KW_OP_UNWRAP;
-    if (key->sign)
-        ops |= KW_OP_SIGN | KW_OP_VERIFY;
-    return ops;
+    const struct kw_version version = {.key = stored->key, .record = stored->record};
+    return kw_version_ops(&version);
 }
 
 /* ---- changing ---- */

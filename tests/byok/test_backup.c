@@ -131,10 +131,14 @@ static void lengths(void **state)
         size_t max;
         char with;
     } texts[] = {
-        {"key", "name", 255, 'n'},   {"key", "id", 510, 'a'},
-        {"token", "label", 32, 'n'}, {"token", "serial", 16, 'n'},
-        {"token", "model", 16, 'n'}, {"token", "manufacturer", 32, 'n'},
-        {"kek", "label", 255, 'n'},  {"kek", "id", 510, 'a'},
+        {"key", "name", 255, 'n'},
+        {"key", "id", 510, 'a'},
+        {"token", "label", sizeof(((struct kw_token_info *)NULL)->label) - 1, 'n'},
+        {"token", "serial", 16, 'n'},
+        {"token", "model", 16, 'n'},
+        {"token", "manufacturer", 32, 'n'},
+        {"kek", "label", 255, 'n'},
+        {"kek", "id", 510, 'a'},
     };
     char text[600];
     for (size_t i = 0; i < KW_COUNT(texts); i++)

@@ -50,10 +50,11 @@ static void add_tag(struct kw_key_record *record, const char *name, const char *
 
 static char *encode(const struct kw_key_record *record, size_t *ret_len)
 {
-    struct kw_buffer text = KW_BUFFER_INIT(KW_DATA_MAX);
+    struct kw_buffer text = KW_BUFFER_INIT(KW_DATA_MAX + 1);
     const struct kw_token_key key = a_key();
     assert_int_equal(kw_record_encode(record, &key, fingerprint, &text, NULL), KW_OK);
     *ret_len = text.len;
+    assert_int_equal(kw_buffer_append(&text, "", 1, NULL), KW_OK); /* for strstr */
     return (char *)text.data;
 }
 

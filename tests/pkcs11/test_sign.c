@@ -314,6 +314,38 @@ static void taken_away_and_given_back(void **state)
     kw_token_free(token);
 }
 
+/* A key that is for everything goes on signing: that is not what is taken away here. */
+static void a_key_for_everything(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    static const struct kw_key_change change = {.label = "kw-sign", .expires = "2099-01-01"};
+    struct kw_token *token = hsm_open(0);
+    struct kw_token_key key = make(token, KW_USE_ALL), changed;
+    assert_true(decrypts(token, &key) && try_sign(token, &key));
+    assert_int_equal(kw_token_change_key(token, &key, &change, &changed, NULL), KW_OK);
+    assert_true(changed.decrypt && changed.unwrap && changed.sign);
+    assert_string_equal(changed.expires, "2099-01-01");
+    const struct kw_use_flags only_signs = {.sign = true};
+    const struct kw_use_flags all = {.decrypt = true, .unwrap = true, .sign = true};
+    assert_int_equal(kw_token_allow_key(token, &key, &only_signs, NULL), KW_OK);
+    assert_allowed(token, false, false);
+    assert_false(decrypts(token, &key));
+    assert_true(try_sign(token, &key));
+    assert_int_equal(kw_token_allow_key(token, &key, &all, NULL), KW_OK);
+    assert_true(decrypts(token, &key) && try_sign(token, &key));
+    destroy(token, &key);
+    struct kw_secret *pkcs8 = hsm_new_pkcs8();
+    const struct kw_key_plan plan = {
+        .use = KW_USE_ALL, .label = "kw-sign", .id = id_1, .id_len = 16};
+    assert_int_equal(kw_token_import_key(token, &plan, pkcs8, &key, NULL), KW_OK);
+    assert_true(key.decrypt && key.unwrap && key.sign);
+    assert_true(decrypts(token, &key) && try_sign(token, &key));
+    kw_secret_free(pkcs8);
+    destroy(token, &key);
+    kw_token_free(token);
+}
+
 static void tokens_that_change_nothing(void **state)
 {
     (void)state;
@@ -366,10 +398,11 @@ static void allowing_can_be_repeated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_use_and_nothing_else),  cmocka_unit_test(signatures_verify),
-        cmocka_unit_test(keys_that_may_not_sign),     cmocka_unit_test(the_ladder),
-        cmocka_unit_test(signing_survives),           cmocka_unit_test(taken_away_and_given_back),
-        cmocka_unit_test(tokens_that_change_nothing), cmocka_unit_test(allowing_can_be_repeated),
+        cmocka_unit_test(each_use_and_nothing_else), cmocka_unit_test(signatures_verify),
+        cmocka_unit_test(keys_that_may_not_sign),    cmocka_unit_test(the_ladder),
+        cmocka_unit_test(signing_survives),          cmocka_unit_test(taken_away_and_given_back),
+        cmocka_unit_test(a_key_for_everything),      cmocka_unit_test(tokens_that_change_nothing),
+        cmocka_unit_test(allowing_can_be_repeated),
     };
     return cmocka_run_group_tests(tests, setup, hsm_teardown);
 }

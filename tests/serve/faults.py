@@ -35,6 +35,7 @@ KEY = "faults"
 VALUES = 500
 WORKERS = 4
 PATIENCE = 90  # seconds that a client goes on trying
+TIMEOUT = 3  # seconds that a call of the token may take: p11-kit's client may wait for ever
 AFTER = 5  # requests of each client that must be answered once the fault is over
 SILENT = (OSError, http.client.HTTPException)
 
@@ -217,7 +218,7 @@ class Faults:
     def token_server(self):
         if os.environ["KW_TEST_TOKEN_KIND"] != "p11-kit":
             raise Skip("the token is behind no server")
-        with self.under_load() as (server, load):
+        with self.under_load(timeout=TIMEOUT) as (server, load):
             for _ in range(self.given.kills):
                 before, token = load.count(503), loss.Server()
                 try:

@@ -60,7 +60,7 @@ def validate(programs, document):
 
 
 def command(programs, given, document, url, report):
-    words = [programs / "schemathesis", "run", document, "--url", url, "--checks", ",".join(CHECKS),
+    words = [programs / "schemathesis", "--config-file", HERE / "schemathesis.toml", "run", document, "--url", url, "--checks", ",".join(CHECKS),
              "--phases", "examples,coverage,fuzzing", "--max-examples", given.examples,
              "--seed", given.seed, "--no-color", "--report", "junit", "--report-junit-path", report,
              "--request-timeout", 30, "--continue-on-failure", "--generation-database", "none",

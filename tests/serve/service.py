@@ -143,17 +143,18 @@ class Service:
     }  # fmt: skip
 
     def __init__(self, program, scratch, *, token=None, sessions=4, listeners=LISTENERS,
-                 settings=None, clients=None, environment=None, audit=None, more=""):  # fmt: skip
+                 settings=None, clients=None, environment=None, audit=None, timeout=30, more=""):  # fmt: skip
         self.program = os.path.abspath(program)
         self.scratch = pathlib.Path(scratch)
         self.token = token or testtoken.make()
-        self.sessions, self.listeners = sessions, listeners
+        self.sessions, self.listeners, self.timeout = sessions, listeners, timeout
         self.settings, self.clients = settings or {}, clients or self.CLIENTS
         self.environment, self.more = environment or {}, more
         self.audit = pathlib.Path(audit or self.scratch / "audit")
         self.config, self.errors = self.scratch / "keyward.conf", self.scratch / "errors"
         self.certificates = self.scratch / "tls"
         self.addresses = {}
+        self.before, self.pass_fds = [], ()  # words before the program's name, and what it inherits
         self.process = None
         if not self.certificates.exists():
             self.make_certificates("--client", "azure", "--client", "ops", "--client", "nobody")
@@ -194,7 +195,8 @@ class Service:
     def write_config(self):
         sections = {
             "token t": {"module": self.token.module, "uri": "pkcs11:token=keyward",
-                        "pin-source": f"file:{self.token.pin_file}", "sessions": self.sessions},
+                        "pin-source": f"file:{self.token.pin_file}", "sessions": self.sessions,
+                        "timeout": self.timeout},
             "run": {"token": "t"},
             "audit": {"dir": self.audit},
             "issuer trial": {"issuer": issuer.ISSUER, "audience": issuer.AUDIENCE,
@@ -215,8 +217,8 @@ class Service:
         self.write_config()
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [self.program, "--config", str(self.config), "serve"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                [*self.before, self.program, "--config", str(self.config), "serve"],
+                pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
                 env={**os.environ, **self.environment},
             )  # fmt: skip
         self.wait_for_lines(time.monotonic() + seconds)
@@ -309,11 +311,11 @@ class Service:
         )  # fmt: skip
         return version
 
-    def public_key(self, name, version=""):
+    def public_key(self, name, version="", sub="app"):
         """As the service gives it, an object of the package cryptography."""
         from cryptography.hazmat.primitives.asymmetric import rsa
 
-        key = must(self.vault().get(f"/keys/{name}/{version}")).json["key"]
+        key = must(self.vault(sub).get(f"/keys/{name}/{version}")).json["key"]
         n, e = (int.from_bytes(from_base64url(key[x]), "big") for x in "ne")
         return rsa.RSAPublicNumbers(e, n).public_key()
 

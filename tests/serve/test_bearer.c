@@ -205,6 +205,43 @@ static void the_cache(void **state)
     }
 }
 
+/* ---- many threads ---- */
+
+static void *identify_all(void *argument)
+{
+    struct kw_access *access = argument;
+    const struct kw_http_peer peer = {.verified = false};
+    for (int round = 0; round < 20; round++) {
+        char *text = read_rows("tokens.tsv"), *rest = text, *row[3];
+        while (next_row(&rest, row)) {
+            const struct kw_client *client = NULL;
+            unsigned retry;
+            bool good = kw_access_identify(access, &peer, row[2], NOW, &client, NULL) == KW_OK;
+            if (good != (strcmp(row[1], "ok") == 0))
+                abort();
+            if (client)
+                (void)kw_access_admit(access, client, kw_now_ms(), &retry);
+        }
+        free(text);
+    }
+    return NULL;
+}
+
+static void many_threads(void **state)
+{
+    (void)state;
+    struct kw_error err;
+    struct kw_access *access = make_access("a.json");
+    pthread_t threads[4];
+    for (size_t i = 0; i < KW_COUNT(threads); i++)
+        assert_ok(kw_thread_start(&threads[i], identify_all, access, &err));
+    for (size_t i = 0; i < KW_COUNT(threads); i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    kw_access_free(access);
+}
+
+/* ---- sets of keys ---- */
+
 static void sets(void **state)
 {
     (void)state;
@@ -237,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_token_that_was_seen),
         cmocka_unit_test(keys_that_change),
         cmocka_unit_test(the_cache),
+        cmocka_unit_test(many_threads),
         cmocka_unit_test(sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

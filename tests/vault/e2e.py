@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -503,6 +504,23 @@ def list_inspect_and_cat(w):
 
 
 @case
+def a_watch_that_waits_until_it_is_allowed(w):
+    inbox, out = w.scratch / "inbox", w.scratch / "plain"
+    inbox.mkdir()
+    out.mkdir()
+    shutil.copytree(w.vectors / DROP, inbox / DROP)
+    w.vault.tokens = []
+    path = w.write_token(w.token)
+    command = ["watch", str(inbox), "--out", str(out), "--once", "--token"]
+    denied = w.run(*command, w.url(token_source=f"file:{path}"))
+    same("the drop's place", (inbox / DROP).exists(), True)
+    same("that it is told", "does not accept who asks" in denied.stdout + denied.stderr, True)
+    w.vault.tokens = [w.token]
+    done = w.run(*command, w.url(token_source=f"file:{path}"))
+    same(done.stderr, (done.returncode, (out / DROP).exists()), (0, True))
+
+
+@case
 def what_only_tokens_do_is_refused(w):
     for command in (
         ["key", "create", "new", "--no-expiry"], ["key", "rotate", w.keys[0].name, "--no-expiry"],
@@ -538,7 +556,7 @@ def settings_must_fit_the_kind_of_token(w):
 
 @case
 def many_threads_and_tokens_that_end(w):
-    """The C program unwraps by eight threads while the vault takes another token each 20 calls."""
+    """The C program unwraps by eight threads while the vault takes another token each 50 calls."""
     tool = os.environ.get("KW_VAULT_THREADS")
     if not tool:
         return
@@ -554,7 +572,7 @@ def many_threads_and_tokens_that_end(w):
     def count_calls(_):
         with lock:
             calls[0] += 1
-            if calls[0] % 20 == 0:
+            if calls[0] % 50 == 0:
                 following = w.scratch / "following"
                 following.write_text(f"t{calls[0]}")
                 w.vault.tokens = [*w.vault.tokens[-3:], f"t{calls[0]}"]
@@ -570,6 +588,29 @@ def many_threads_and_tokens_that_end(w):
     )  # fmt: skip
     same(done.stdout + done.stderr, done.returncode, 0)
     same("that tokens ended", calls[0] > 200, True)
+
+
+@case
+def nothing_is_left_in_memory(w):
+    tool = os.environ.get("KW_VAULT_LEFTOVERS")
+    if not tool:
+        return
+    w.vault.tokens = [w.token]
+    secret = secrets.token_bytes(32)
+    wrapped = w.keys[0].private.public_key().encrypt(secret, fake.PADDINGS["RSA-OAEP"])
+    answer = json.dumps({"accessToken": w.token, "expires_in": 3600})
+    for source in (
+        f"file:{w.write_token(w.token)}",
+        f"file:{w.write_token(answer)}",
+        f"exec:/usr/bin/cat {w.write_token(answer)}",
+    ):
+        looked_for = (secret, fake.b64url(secret).encode(), w.token.encode())
+        done = subprocess.run(
+            [tool, w.url(token_source=source), w.keys[0].name, VERSION, wrapped.hex(),
+             *(bytes(x ^ 0x5A for x in text).hex() for text in looked_for)],
+            capture_output=True, text=True, timeout=SECONDS, env=w.environment,
+        )  # fmt: skip
+        same(done.stdout + done.stderr, done.returncode, 0)
 
 
 @case
