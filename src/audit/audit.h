@@ -144,7 +144,7 @@ struct kw_deed {
     const char *run; /* 32 hex digits */
     struct {
         const char *client;      /* who asked the service for it */
-        const char *request;     /* its number of the request, 32 hex digits */
+        const char *request;     /* its number of the request, a UUID */
         const char *correlation; /* the client's own, or the proxy's request context */
         const char *outer;       /* the proxy's request_id */
         const char *pool;        /* the Managed HSM pool that asks the proxy */

@@ -3,17 +3,18 @@
 
 #include "base/config_value.h"
 
-#define EXPECTS_URI     "a URI that starts with pkcs11: and holds no PIN (use pin-source)"
-#define EXPECTS_PATH    "an absolute path"
-#define EXPECTS_PATHS   "absolute paths with \":\" between them"
-#define EXPECTS_YES_NO  "yes or no"
-#define EXPECTS_HOURLY  "a number of seconds from 1 to 3600"
-#define EXPECTS_DAILY   "a number of seconds from 1 to 86400"
-#define EXPECTS_MILLION "a number from 1 to 1000000"
+#define EXPECTS_URI          "a URI that starts with pkcs11: and holds no PIN (use pin-source)"
+#define EXPECTS_PATH         "an absolute path"
+#define EXPECTS_URI_OR_HTTPS EXPECTS_URI ", or an address that starts with https://"
+#define EXPECTS_PATHS        "absolute paths with \":\" between them"
+#define EXPECTS_YES_NO       "yes or no"
+#define EXPECTS_HOURLY       "a number of seconds from 1 to 3600"
+#define EXPECTS_DAILY        "a number of seconds from 1 to 86400"
+#define EXPECTS_MILLION      "a number from 1 to 1000000"
 
 #define AT(member) offsetof(struct kw_config_token, member)
 static const struct setting of_token[] = {
-    {"uri", AS_TOKEN_URI, AT(uri), EXPECTS_URI ", or an address that starts with https://", 0, 0},
+    {"uri", AS_URI_OR_HTTPS, AT(uri), EXPECTS_URI_OR_HTTPS, 0, 0},
     {"module", AS_PATH, AT(module), EXPECTS_PATH, 0, 0},
     {"init-args", AS_TEXT, AT(init_args), "text", 0, 0},
     {"pin-source", AS_PIN_SOURCE, AT(pin_source),
@@ -32,7 +33,7 @@ static const struct setting of_token[] = {
 
 #define AT(member) offsetof(struct kw_config_key, member)
 static const struct setting of_key[] = {
-    {"uri", AS_URI, AT(uri), EXPECTS_URI, 0, 0},
+    {"uri", AS_URI_OR_HTTPS, AT(uri), EXPECTS_URI_OR_HTTPS, 0, 0},
 };
 #undef AT
 

@@ -159,7 +159,7 @@ bool kw_setting_takes(const struct setting *setting, struct kw_slice value)
     switch (setting->type) {
     case AS_URI:
         return is_uri(value);
-    case AS_TOKEN_URI:
+    case AS_URI_OR_HTTPS:
         return is_uri(value) || starts_with(value, "https://");
     case AS_PATH:
         return starts_with(value, "/");

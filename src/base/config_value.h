@@ -7,7 +7,7 @@
 enum type {
     AS_TEXT,
     AS_URI,
-    AS_TOKEN_URI, /* or the address of a Key Vault */
+    AS_URI_OR_HTTPS, /* of a token or key, or the address of one of a Key Vault */
     AS_PATH,
     AS_PATHS,
     AS_PATH_OR_URI,

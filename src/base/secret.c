@@ -11,8 +11,8 @@
 
 #include "base/base.h"
 
-#define HEAP_LARGEST   ((size_t)128 * 1024)
-#define HEAP_SMALLEST  ((size_t)16 * 1024) /* room for one secret of the largest size, and more */
+#define HEAP_LARGEST   ((size_t)1024 * 1024) /* for as many threads as a token may have sessions */
+#define HEAP_SMALLEST  ((size_t)16 * 1024)   /* room for one secret of the largest size, and more */
 #define HEAP_MIN_BLOCK ((size_t)32)
 
 struct kw_secret {

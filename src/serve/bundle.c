@@ -6,15 +6,6 @@
 
 #include "serve/internal.h"
 
-static const struct {
-    enum kw_key_op op;
-    const char *name;
-} op_names[] = {
-    {KW_OP_ENCRYPT, "encrypt"}, {KW_OP_DECRYPT, "decrypt"}, {KW_OP_SIGN, "sign"},
-    {KW_OP_VERIFY, "verify"},   {KW_OP_WRAP, "wrapKey"},    {KW_OP_UNWRAP, "unwrapKey"},
-    {KW_OP_IMPORT, "import"},   {KW_OP_EXPORT, "export"},
-};
-
 void kw_write_kid(const struct kw_service *service, const struct kw_stored *stored,
                   char out[KW_KID_SIZE])
 {
@@ -49,9 +40,9 @@ static void add_numbers(cJSON *key, const struct kw_rsa_public *public)
 static void add_ops(cJSON *key, unsigned ops)
 {
     cJSON *names = kw_json_add_array(key, "key_ops");
-    for (size_t i = 0; i < KW_COUNT(op_names); i++)
-        if (ops & op_names[i].op)
-            kw_json_add_text(names, NULL, op_names[i].name);
+    for (unsigned i = 0; i < KW_OPS_COUNT; i++)
+        if (ops & 1u << i)
+            kw_json_add_text(names, NULL, kw_key_op_name((enum kw_key_op)(1u << i)));
 }
 
 static void add_time(cJSON *json, const char *name, int64_t when)
@@ -143,23 +134,15 @@ struct cJSON *kw_key_item(const struct kw_call *call, const struct kw_stored *st
 
 /* ---- what a request says of a key ---- */
 
-static unsigned op_of(const char *name)
-{
-    for (size_t i = 0; i < KW_COUNT(op_names) && name; i++)
-        if (strcmp(name, op_names[i].name) == 0)
-            return op_names[i].op;
-    return 0;
-}
-
 enum kw_status kw_ops_parse(struct kw_call *call, const struct cJSON *names, unsigned *ret_ops,
                             struct kw_error *err)
 {
     unsigned ops = 0;
     bool good = cJSON_IsArray(names) && names->child;
     for (const cJSON *name = good ? names->child : NULL; name; name = name->next) {
-        unsigned op = op_of(cJSON_GetStringValue(name));
-        good = good && op;
-        ops |= op;
+        enum kw_key_op op = 0;
+        good = good && cJSON_IsString(name) && kw_key_op_parse(name->valuestring, &op);
+        ops |= (unsigned)op;
     }
     if (!good)
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
@@ -182,16 +165,13 @@ static enum kw_status parse_flag(struct kw_call *call, const cJSON *attributes, 
     return KW_OK;
 }
 
-/* Until the end of the year 9999. */
-#define TIME_MAX INT64_C(253402300799)
-
 static enum kw_status parse_time(struct kw_call *call, const cJSON *attributes, const char *name,
                                  int64_t *place, const int64_t **ret_time, struct kw_error *err)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(attributes, name);
     if (!item || cJSON_IsNull(item))
         return KW_OK;
-    enum kw_status status = kw_body_number(call, attributes, name, 0, TIME_MAX, place, err);
+    enum kw_status status = kw_body_number(call, attributes, name, 0, KW_SECONDS_MAX, place, err);
     if (!status)
         *ret_time = place;
     return status;

@@ -13,22 +13,38 @@ static const struct kw_json_limits body_limits = {.bytes = 256 * 1024, .depth = 
 /* ---- the number of a request ---- */
 
 /* RFC 9562 section 5.4. */
-static enum kw_status give_id(struct kw_call *call, struct kw_error *err)
+static enum kw_status make_id(const struct kw_service *service, char id[KW_CALL_ID_SIZE],
+                              struct kw_error *err)
 {
     uint8_t bytes[16];
     char hex[33];
-    struct kw_crypto *crypto = kw_keyring_crypto(kw_store_keyring(call->service->store));
-    enum kw_status status = kw_random(crypto, bytes, sizeof(bytes), err);
+    enum kw_status status =
+        kw_random(kw_keyring_crypto(kw_store_keyring(service->store)), bytes, sizeof(bytes), err);
     if (status)
         return status;
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     kw_hex_encode(bytes, sizeof(bytes), hex);
-    (void)snprintf(call->id, sizeof(call->id), "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
+    (void)snprintf(id, KW_CALL_ID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
                    hex + 16, hex + 20);
-    call->purpose.request = call->id;
-    call->purpose.correlation = call->request->client_request_id;
     return KW_OK;
+}
+
+static const char request_id[] = "x-ms-request-id";
+
+/* The numbers that tell this request from all others, and the client's own. */
+static enum kw_status give_id(struct kw_call *call, struct kw_error *err)
+{
+    call->purpose.correlation = call->request->client_request_id;
+    enum kw_status status = make_id(call->service, call->id, err);
+    if (status)
+        return status;
+    call->purpose.request = call->id;
+    status = kw_http_header(call->answer, request_id, err, "%s", call->id);
+    if (!status && call->purpose.correlation)
+        status = kw_http_header(call->answer, "x-ms-client-request-id", err, "%s",
+                                call->purpose.correlation);
+    return status;
 }
 
 /* ---- which route ---- */
@@ -54,29 +70,53 @@ static bool path_is(const struct kw_route *route, const struct kw_http_request *
     return *part == '\0' && i == request->segment_count;
 }
 
+/* RFC 9110 section 15.5.6 wants to be told which methods a path takes. */
+static enum kw_status refuse_method(struct kw_call *call, unsigned methods, struct kw_error *err)
+{
+    static const struct {
+        enum kw_http_method method;
+        const char *name;
+    } names[] = {{KW_GET, "GET"},
+                 {KW_POST, "POST"},
+                 {KW_PUT, "PUT"},
+                 {KW_PATCH, "PATCH"},
+                 {KW_DELETE, "DELETE"}};
+    char list[64] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < KW_COUNT(names); i++)
+        if (methods & (unsigned)names[i].method)
+            len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
+                                    names[i].name);
+    enum kw_status status = kw_http_header(call->answer, "Allow", err, "%s", list);
+    return status ? status
+                  : kw_call_refuse(call, KW_REFUSE_METHOD, KW_USAGE, err,
+                                   "The path does not take this method.");
+}
+
 static enum kw_status find_route(struct kw_call *call, const struct kw_api *api,
                                  struct kw_error *err)
 {
     const struct kw_http_request *request = call->request;
     size_t first = api->prefix ? 1 : 0;
-    bool path_known = false;
-    if (!api->prefix ||
-        (request->segment_count > 0 && strcmp(request->segments[0], api->prefix) == 0))
-        for (size_t i = 0; i < api->route_count; i++) {
-            const char *name, *version;
-            if (!path_is(&api->routes[i], request, first, &name, &version))
-                continue;
-            path_known = true;
-            if (api->routes[i].method != request->method)
-                continue;
-            call->route = &api->routes[i];
-            call->name = name;
-            call->version = version;
-            return KW_OK;
-        }
-    return kw_call_refuse(call, path_known ? KW_REFUSE_METHOD : KW_REFUSE_NOT_FOUND, KW_USAGE, err,
-                          path_known ? "The path does not take this method."
-                                     : "There is nothing under this path.");
+    unsigned methods = 0;
+    bool below = !api->prefix ||
+                 (request->segment_count > 0 && strcmp(request->segments[0], api->prefix) == 0);
+    for (size_t i = 0; i < api->route_count && below; i++) {
+        const char *name, *version;
+        if (!path_is(&api->routes[i], request, first, &name, &version))
+            continue;
+        methods |= (unsigned)api->routes[i].method;
+        if (api->routes[i].method != request->method)
+            continue;
+        call->route = &api->routes[i];
+        call->name = name;
+        call->version = version;
+        return KW_OK;
+    }
+    if (methods)
+        return refuse_method(call, methods, err);
+    return kw_call_refuse(call, KW_REFUSE_NOT_FOUND, KW_USAGE, err,
+                          "There is nothing under this path.");
 }
 
 /* ---- who asks, and may they ---- */
@@ -252,16 +292,6 @@ static void refuse(struct kw_call *call, const struct kw_api *api, enum kw_statu
         call->answer->body.len = 0;
 }
 
-/* The numbers that tell this request from all others, and the client's own. */
-static enum kw_status name_answer(struct kw_call *call, struct kw_error *err)
-{
-    enum kw_status status = kw_http_header(call->answer, "x-ms-request-id", err, "%s", call->id);
-    if (!status && call->purpose.correlation)
-        status = kw_http_header(call->answer, "x-ms-client-request-id", err, "%s",
-                                call->purpose.correlation);
-    return status;
-}
-
 static void count(const struct kw_call *call, const struct kw_api *api, uint64_t began_us)
 {
     struct kw_request_note note = {
@@ -282,6 +312,8 @@ static void count(const struct kw_call *call, const struct kw_api *api, uint64_t
 /* A key that is not known may have been made by another program since the token was last read. */
 static enum kw_status work(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
+    if (call->route->action != KW_ACT_STATUS && !atomic_load(&call->service->known))
+        return kw_fail(err, KW_TOKEN, "the token's keys were not read yet");
     enum kw_status status = call->route->work(call, ret_json, err);
     if (status == KW_KEY_NOT_FOUND && kw_store_look_again(call->service->store))
         status = call->route->work(call, ret_json, err);
@@ -292,12 +324,11 @@ static enum kw_status serve(struct kw_call *call, const struct kw_api *api, stru
 {
     struct cJSON *json = NULL;
     enum kw_status status;
-    if ((status = give_id(call, err)) || (status = name_answer(call, err)) ||
-        (status = identify(call, api, err)) || (status = find_route(call, api, err)) ||
+    if ((status = give_id(call, err)) || (status = identify(call, api, err)) ||
+        (status = admit(call, err)) || (status = find_route(call, api, err)) ||
         (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
-        (status = admit(call, err)) || (status = check_version(call, api, err)) ||
-        (status = parse_body(call, err)) || (api->check && (status = api->check(call, err))) ||
-        (status = work(call, &json, err)))
+        (status = check_version(call, api, err)) || (status = parse_body(call, err)) ||
+        (api->check && (status = api->check(call, err))) || (status = work(call, &json, err)))
         return status;
     return json ? kw_json_write(json, KW_JSON_COMPACT, &call->answer->body, err) : KW_OK;
 }
@@ -318,7 +349,8 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
     kw_policy_leave(call.policy);
 }
 
-void kw_call_refuse_unread(const struct kw_api *api, int status, struct kw_http_answer *answer)
+void kw_call_refuse_unread(struct kw_service *service, const struct kw_api *api, int status,
+                           struct kw_http_answer *answer)
 {
     static const struct {
         int status;
@@ -326,14 +358,22 @@ void kw_call_refuse_unread(const struct kw_api *api, int status, struct kw_http_
         const char *message;
     } rows[] = {
         {413, KW_REFUSE_TOO_LARGE, "The request's body is too large."},
+        {405, KW_REFUSE_METHOD, "No path takes this method."},
+        {501, KW_REFUSE_METHOD, "No path takes this method."},
         {503, KW_REFUSE_UNAVAILABLE, "The service can't do that now; try again later."},
         {0, KW_REFUSE_PARAMETER,
          "The request is not one of HTTP/1.1, or is too large or too slow."},
     };
+    char id[KW_CALL_ID_SIZE];
     size_t i = 0;
     while (rows[i].status && rows[i].status != status)
         i++;
+    /* Where that can't be had, the status says it as well. */
+    if (status == 405)
+        (void)kw_http_header(answer, "Allow", NULL, "GET, POST, PUT, PATCH, DELETE");
+    if (make_id(service, id, NULL) == KW_OK)
+        (void)kw_http_header(answer, request_id, NULL, "%s", id);
     if (kw_json_write(api->describe(kw_refusal_row(rows[i].refusal), rows[i].message),
                       KW_JSON_COMPACT, &answer->body, NULL))
-        answer->body.len = 0; /* the status says it as well */
+        answer->body.len = 0;
 }

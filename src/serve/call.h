@@ -55,9 +55,10 @@ struct kw_call {
     const struct kw_route *route;   /* NULL where there is none */
     const struct kw_client *client; /* NULL where it is not known who asks */
     char id[KW_CALL_ID_SIZE];
-    struct kw_purpose purpose;  /* client, request and correlation */
-    const char *name, *version; /* of the path, or NULL */
-    struct cJSON *body;         /* an object, or NULL where none is wanted */
+    struct kw_purpose purpose;      /* client, request and correlation */
+    const char *name, *version;     /* of the path, or NULL */
+    char restored[KW_NAME_MAX + 1]; /* what the name points to where it came with the body */
+    struct cJSON *body;             /* an object, or NULL where none is wanted */
     enum kw_refusal refusal;
     bool is_refused;  /* `refusal` says why; else the status does */
     unsigned retry_s; /* for Retry-After, where it is not the row's */
@@ -94,7 +95,8 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
                    const struct kw_http_request *request, struct kw_http_answer *answer);
 
 /* The body of an answer to a request that could not be read, by its status. */
-void kw_call_refuse_unread(const struct kw_api *api, int status, struct kw_http_answer *answer);
+void kw_call_refuse_unread(struct kw_service *service, const struct kw_api *api, int status,
+                           struct kw_http_answer *answer);
 
 /* ---- bodies: body.c. Faults are refused with the field's name ---- */
 

@@ -71,6 +71,8 @@ static void look_at_token(struct caretaker *caretaker)
     } else if (now >= caretaker->refresh_ms || !was_ready) {
         long refresh_s = service->policy->config.service.refresh_s;
         status = kw_store_read(service->store, &err);
+        if (!status)
+            atomic_store(&service->known, true);
         caretaker->refresh_ms =
             kw_now_ms() + (uint64_t)(refresh_s ? refresh_s : DEFAULT_REFRESH_S) * 1000;
     } else {
@@ -98,6 +100,7 @@ static void reload(struct caretaker *caretaker)
         kw_service_tell(service, "the configuration stays as it was: %s", err.message);
         return;
     }
+    kw_tls_keys_find(service, policy);
     kw_policy_replace(service, policy);
     (void)pthread_mutex_lock(&service->lock);
     service->tls_due = true;

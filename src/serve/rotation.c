@@ -123,7 +123,9 @@ static enum kw_status copy_policy(struct kw_call *call, cJSON *policy, struct kw
     enum kw_status status = KW_OK;
     if (given && !cJSON_IsNull(given) && !cJSON_IsArray(given))
         return bad_policy(call, "lifetimeActions has to be an array", err);
-    if (lifetime && !kw_duration_parse(lifetime, &duration))
+    const cJSON *expiry = cJSON_GetObjectItemCaseSensitive(attributes, "expiryTime");
+    if ((expiry && !lifetime && !cJSON_IsNull(expiry)) ||
+        (lifetime && !kw_duration_parse(lifetime, &duration)))
         return bad_policy(call, "expiryTime has to be an ISO 8601 duration such as P90D or P1Y",
                           err);
     for (const cJSON *action = given ? given->child : NULL; action && !status;

@@ -17,7 +17,6 @@ struct work {
     struct kw_call *call;
     struct kw_kek kek;
     cJSON *set;
-    char name[KW_NAME_MAX + 1];
 };
 
 static enum kw_status find_kek(struct kw_keyring *keyring, struct work *work, struct kw_error *err)
@@ -165,10 +164,10 @@ static enum kw_status read_settings(struct kw_call *call, const cJSON *entry,
     const cJSON *policy = cJSON_GetObjectItemCaseSensitive(entry, "policy");
     enum kw_status status;
     if ((status = kw_body_number(call, entry, "ops", 0, 255, &settings->ops_number, err)) ||
-        (status = kw_body_number(call, entry, "not_before", 0, INT64_C(253402300799),
+        (status = kw_body_number(call, entry, "not_before", 0, KW_SECONDS_MAX,
                                  &settings->not_before, err)) ||
-        (status = kw_body_number(call, entry, "expires", 0, INT64_C(253402300799),
-                                 &settings->expires, err)))
+        (status =
+             kw_body_number(call, entry, "expires", 0, KW_SECONDS_MAX, &settings->expires, err)))
         return status;
     settings->ops = (unsigned)settings->ops_number;
     settings->changes = (struct kw_key_settings){
@@ -196,9 +195,10 @@ static enum kw_status restore_one(struct kw_keyring *keyring, struct work *work,
         .expires = backup->key.expires,
         .extractable = backup->key.extractable,
     };
-    if (work->name[0] == '\0')
-        (void)snprintf(work->name, sizeof(work->name), "%.*s", KW_NAME_MAX, backup->key.name);
-    if (strcmp(work->name, backup->key.name) != 0)
+    if (work->call->restored[0] == '\0')
+        (void)snprintf(work->call->restored, sizeof(work->call->restored), "%.*s", KW_NAME_MAX,
+                       backup->key.name);
+    if (strcmp(work->call->restored, backup->key.name) != 0)
         return bad_backup(work->call, err);
     return kw_keyring_restore(keyring, &work->kek, backup->ciphertext.data, backup->ciphertext.len,
                               backup->key.fingerprint, &plan, &settings->changes, &made, err);
@@ -265,7 +265,7 @@ enum kw_status kw_restore_key(struct kw_call *call, struct cJSON **ret_json, str
     cJSON_Delete(work.set);
     if (status)
         return status;
-    call->name = work.name;
+    call->name = call->restored;
     call->version = NULL;
     return kw_get_key(call, ret_json, err);
 }

@@ -69,11 +69,17 @@ bool kw_vault_parse_challenge(const char *header, char resource[KW_VAULT_RESOURC
 
 /* ---- a token ---- */
 
+/* strchr takes a NUL for one of any text. */
+static bool is_one_of(char c, const char *characters)
+{
+    return c != '\0' && strchr(characters, c);
+}
+
 /* RFC 6750 section 2.1. */
 static bool is_bearer(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (!is_token_char(text[i]) && !strchr(".~+/=", text[i]))
+        if (!is_token_char(text[i]) && !is_one_of(text[i], ".~+/="))
             return false;
     return len > 0;
 }
@@ -81,9 +87,9 @@ static bool is_bearer(const char *text, size_t len)
 static enum kw_status take_token(const char *text, size_t len, const char *what,
                                  struct kw_secret **ret_token, struct kw_error *err)
 {
-    while (len > 0 && strchr(" \t\r\n", text[len - 1]))
+    while (len > 0 && is_one_of(text[len - 1], " \t\r\n"))
         len--;
-    while (len > 0 && strchr(" \t\r\n", text[0])) {
+    while (len > 0 && is_one_of(text[0], " \t\r\n")) {
         text++;
         len--;
     }
@@ -154,7 +160,7 @@ enum kw_status kw_vault_parse_token(const char *text, size_t len, const char *wh
                                     struct kw_vault_token_text *ret_token, struct kw_error *err)
 {
     size_t blanks = 0;
-    while (blanks < len && strchr(" \t\r\n", text[blanks]))
+    while (blanks < len && is_one_of(text[blanks], " \t\r\n"))
         blanks++;
     if (blanks < len && text[blanks] == '{')
         return parse_json(text, len, what, now, ret_token, err);

@@ -306,6 +306,9 @@ static void faults_name_their_line(void **state)
         {"[keys]\ncatalogue = ~/keys.db\n", "x.conf:2: catalogue must be an absolute path"},
         {"[keys]\ncatalogue = /\n", "x.conf:2: catalogue must be an absolute path"},
         {"[crypto]\nfips = true\n", "x.conf:2: fips must be yes or no"},
+        {"[key a]\nuri = http://v/keys/n\n", "x.conf:2: uri must be a URI that starts"},
+        {"[token a]\nuri = http://v\n", "x.conf:2: uri must be a URI that starts"},
+        {"[token a]\nca = ca.pem\n", "x.conf:2: ca must be an absolute path"},
         {"[sandbox]\nread = etc\n", "x.conf:2: read must be absolute paths"},
         {"[sandbox]\nread = /etc:\n", "x.conf:2: read must be absolute paths"},
         {"[sandbox]\nwrite = /a::/b\n", "x.conf:2: write must be absolute paths"},
@@ -416,6 +419,8 @@ static void good_values(void **state)
         "[token a]\npin-source = env:PIN\n",
         "[token a]\npin-source = credential:pin\n",
         "[token a]\npin-source = /run/pin\n",
+        "[token a]\nuri = https://v.vault.azure.net\ntoken-source = managed-identity\nca = /ca\n",
+        "[key a]\nuri = https://v.vault.azure.net/keys/n/0123456789abcdef0123456789abcdef\n",
         "[listener vault]\naddress = [::]:0\nhost = [::1]\n[listener proxy]\nhost = h:1\n",
         "[listener status]\nkey = pkcs11:object=tls\naddress = localhost:0\n",
         ("[listener proxy]\nprefix = "

@@ -25,7 +25,7 @@ from attack import Wrong
 PATHS = 400_000
 # What the shim makes of a crash within a library; those that are known to use what they did not get.
 LIBRARY_CRASH = 99
-LIBRARIES = {"libcrypto", "libp11-kit"}
+LIBRARIES = {"libcrypto", "libp11-kit", "libseccomp"}
 # Out of memory is 1. Others come from libraries that don't say that it was that: a provider, a module
 # or a PEM file that can't be loaded. But nobody is accused for want of memory.
 ACCUSATIONS = re.compile(

@@ -6,8 +6,8 @@ or with-opencryptoki. PEERS is the folder with the programs of tests/bench/peers
 
 TLS with connections that stay open, the audit trail on. The loop has as many sessions as the service
 has, and runs before and after it: other work on the machine counts for both. A goal is for a machine
-that does nothing else; without --long only a quarter of it is asked for, so that a build that is slow
-(or a neighbour) is no failure and a service that waits for something is. Prints TAP.
+that does nothing else; without --long only a quarter of the rate is asked for and latencies are only
+shown, so that a slow build (or a neighbour) is no failure and a service that waits for something is. Prints TAP.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Load:
     def latency(self, listener, idle=0):
         found = self.load(listener, rate=self.rates[listener] * AT, idle=idle)
         said = f"p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms at {found['rate']:.0f} a second"
-        if found["p99_ms"] > (P99_MS if self.long else P99_MS * 8):
+        if self.long and found["p99_ms"] > P99_MS:
             raise Wrong(said)
         if found["idle"] != idle:
             raise Wrong(f"of {idle} idle connections {found['idle']} were still served")

@@ -154,6 +154,7 @@ class Service:
         self.config, self.errors = self.scratch / "keyward.conf", self.scratch / "errors"
         self.certificates = self.scratch / "tls"
         self.addresses = {}
+        self.before, self.pass_fds = [], ()  # words before the program's name, and what it inherits
         self.process = None
         if not self.certificates.exists():
             self.make_certificates("--client", "azure", "--client", "ops", "--client", "nobody")
@@ -216,8 +217,8 @@ class Service:
         self.write_config()
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [self.program, "--config", str(self.config), "serve"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                [*self.before, self.program, "--config", str(self.config), "serve"],
+                pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
                 env={**os.environ, **self.environment},
             )  # fmt: skip
         self.wait_for_lines(time.monotonic() + seconds)
@@ -310,11 +311,11 @@ class Service:
         )  # fmt: skip
         return version
 
-    def public_key(self, name, version=""):
+    def public_key(self, name, version="", sub="app"):
         """As the service gives it, an object of the package cryptography."""
         from cryptography.hazmat.primitives.asymmetric import rsa
 
-        key = must(self.vault().get(f"/keys/{name}/{version}")).json["key"]
+        key = must(self.vault(sub).get(f"/keys/{name}/{version}")).json["key"]
         n, e = (int.from_bytes(from_base64url(key[x]), "big") for x in "ne")
         return rsa.RSAPublicNumbers(e, n).public_key()
 

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -500,6 +501,23 @@ def list_inspect_and_cat(w):
     name = next(x for x in os.listdir(drop) if x.startswith("part-"))
     done = w.run("cat", str(drop), name, "--token", w.url())
     same(done.stderr, (done.returncode, len(done.stdout) > 100), (0, True))
+
+
+@case
+def a_watch_that_waits_until_it_is_allowed(w):
+    inbox, out = w.scratch / "inbox", w.scratch / "plain"
+    inbox.mkdir()
+    out.mkdir()
+    shutil.copytree(w.vectors / DROP, inbox / DROP)
+    w.vault.tokens = []
+    path = w.write_token(w.token)
+    command = ["watch", str(inbox), "--out", str(out), "--once", "--token"]
+    denied = w.run(*command, w.url(token_source=f"file:{path}"))
+    same("the drop's place", (inbox / DROP).exists(), True)
+    same("that it is told", "does not accept who asks" in denied.stdout + denied.stderr, True)
+    w.vault.tokens = [w.token]
+    done = w.run(*command, w.url(token_source=f"file:{path}"))
+    same(done.stderr, (done.returncode, (out / DROP).exists()), (0, True))
 
 
 @case

@@ -259,6 +259,12 @@ static void tokens_that_are_none(void **state)
             fail_msg("\"%s\" was taken", bad[i]);
         assert_null(token.token);
     }
+    static const char nul[] = "abc\0def", nul_at_end[] = "abc\0";
+    struct kw_vault_token_text none;
+    assert_int_equal(kw_vault_parse_token(nul, sizeof(nul) - 1, "it", NOW, &none, NULL), KW_CONFIG);
+    assert_int_equal(
+        kw_vault_parse_token(nul_at_end, sizeof(nul_at_end) - 1, "it", NOW, &none, NULL),
+        KW_CONFIG);
     char longest[KW_VAULT_TOKEN_MAX + 2];
     struct kw_vault_token_text token = {.token = NULL};
     memset(longest, 'a', sizeof(longest));

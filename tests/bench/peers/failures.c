@@ -220,7 +220,7 @@ static void read_options(int argc, char **argv, const char **ret_public, size_t 
         default:
             die("its options are in failures.c");
         }
-    if (!server.at || !server.ca || !request.path || !*ret_public || *ret_samples < 50 ||
+    if (!server.at || !server.ca || !request.path || !*ret_public || *ret_samples < 100 ||
         !request.alg || (server.certificate && !server.key))
         die("its options are in failures.c");
 }
