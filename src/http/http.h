@@ -86,10 +86,10 @@ typedef void (*kw_http_handler)(void *context, const struct kw_http_request *req
                                 struct kw_http_answer *answer);
 
 /* What the server answers by itself, without a handler: 400 where a request is not understood or
- * would be understood in two ways, 408 and 413, 414 and 431 where it goes over a limit, 417, 501
- * and 505, and 503 where all threads are busy and the queue is full. Called in the loop's thread,
- * to give such an answer the API's form; the status is set already, and stays. 503 gets Retry-After
- * from the server. */
+ * would be understood in two ways, 405, 408 and 413, 414 and 431 where it goes over a limit, 417,
+ * 501 and 505, and 503 where all threads are busy and the queue is full. Called in the loop's
+ * thread, to give such an answer the API's form; the status is set already, and stays. 503 gets
+ * Retry-After from the server. */
 typedef void (*kw_http_refuser)(void *context, int status, struct kw_http_answer *answer);
 
 /* ---- a server ---- */
@@ -103,7 +103,8 @@ struct kw_http_tls {
     const char *certificate; /* path of a PEM chain, the server's own first */
     const char *key;         /* path of its private key in PEM; or NULL, where `private_key` is */
     struct evp_pkey_st *private_key; /* on a token; referenced for as long as it is in use, and used
-                                        by several threads at a time */
+                                        by several threads at a time. NULL too: there is none yet,
+                                        and nobody gets in before kw_http_reload gives one */
     const char *client_ca;           /* path of PEM certificates, or NULL */
     enum kw_client_certificate client_certificate;
     bool only_tls13; /* TLS 1.3 with AES-GCM alone; else TLS 1.2 with ECDHE and AEADs as well */
@@ -155,8 +156,8 @@ enum kw_status kw_http_run(struct kw_http_server *server, unsigned drain_ms,
  * answer, those that idle at once; a client that was heard of in the last second has another one
  * for a request that may be on its way. */
 void kw_http_stop(struct kw_http_server *server);
-/* In the loop's thread, so from `tick`: connections that come from now on get these certificates;
- * the others stay as they are. On failure the old ones go on to be used. */
+/* In the loop's thread, so from `tick`, or before kw_http_run: connections that come from now on
+ * get these certificates; the others stay as they are. On failure the old ones go on to be used. */
 enum kw_status kw_http_reload(struct kw_http_server *server, const char *listener,
                               const struct kw_http_tls *tls, struct kw_error *err);
 /* From any thread. */

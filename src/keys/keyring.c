@@ -261,6 +261,7 @@ static void free_own(struct kw_keyring *keyring)
 {
     if (keyring->common)
         kw_forget_keys(keyring);
+    kw_forget_reserved(keyring);
     kw_token_free(keyring->token);
     kw_vault_free(keyring->vault);
     kw_uri_free(keyring->choice.uri);

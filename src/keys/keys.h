@@ -174,6 +174,20 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
                                enum kw_digest_signature alg, const struct kw_purpose *purpose,
                                const uint8_t *digest, size_t len, uint8_t out[KW_RSA_MAX_BYTES],
                                struct kw_error *err);
+/* A key on the keyring's own token as kw_private_key_new has it, for a server of TLS; `text` is a
+ * pkcs11: URI. The token is reached now, and the key tried by signing once, which is on record as
+ * "tls.key"; the signatures that handshakes ask for later are not: clients that nobody knows yet
+ * would write the trail. Each has the token's deadlines; while the token is away they fail. No
+ * failover. *ret_public is its public half. The keyring must outlive the key. KW_KEY_*, KW_TOKEN,
+ * KW_PIN_*, KW_AUDIT. tls_key.c. */
+enum kw_status kw_keyring_tls_key(struct kw_keyring *keyring, const char *text,
+                                  const struct kw_purpose *purpose, struct evp_pkey_st **ret_key,
+                                  struct kw_rsa_public *ret_public, struct kw_error *err);
+/* The key with that modulus proves who a server is, and is for nothing else from now on: whoever
+ * lists keys for others to use leaves out what is reserved. *ret_new: it was not so before. */
+enum kw_status kw_keyring_reserve(struct kw_keyring *keyring, const struct kw_rsa_public *public,
+                                  bool *ret_new, struct kw_error *err);
+bool kw_keyring_is_reserved(struct kw_keyring *keyring, const struct kw_rsa_public *public);
 /* AES-256 key wrap by a key on the keyring's own token, as kw_token_aes_wrap has it: RFC 3394 or,
  * `padded`, RFC 5649, of at most KW_AES_DATA_MAX bytes. KW_KEY_UNUSABLE where the token has no
  * mechanism that gives the known answers. These keys have no record and no twin.

@@ -358,6 +358,7 @@ void kw_call_refuse_unread(struct kw_service *service, const struct kw_api *api,
         const char *message;
     } rows[] = {
         {413, KW_REFUSE_TOO_LARGE, "The request's body is too large."},
+        {405, KW_REFUSE_METHOD, "No path takes this method."},
         {501, KW_REFUSE_METHOD, "No path takes this method."},
         {503, KW_REFUSE_UNAVAILABLE, "The service can't do that now; try again later."},
         {0, KW_REFUSE_PARAMETER,
@@ -368,6 +369,8 @@ void kw_call_refuse_unread(struct kw_service *service, const struct kw_api *api,
     while (rows[i].status && rows[i].status != status)
         i++;
     /* Where that can't be had, the status says it as well. */
+    if (status == 405)
+        (void)kw_http_header(answer, "Allow", NULL, "GET, POST, PUT, PATCH, DELETE");
     if (make_id(service, id, NULL) == KW_OK)
         (void)kw_http_header(answer, request_id, NULL, "%s", id);
     if (kw_json_write(api->describe(kw_refusal_row(rows[i].refusal), rows[i].message),

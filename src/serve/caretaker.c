@@ -100,6 +100,7 @@ static void reload(struct caretaker *caretaker)
         kw_service_tell(service, "the configuration stays as it was: %s", err.message);
         return;
     }
+    kw_tls_keys_find(service, policy);
     kw_policy_replace(service, policy);
     (void)pthread_mutex_lock(&service->lock);
     service->tls_due = true;

@@ -93,13 +93,15 @@ struct kw_keyring *kw_store_manager(struct kw_store *store)
 
 /* ---- what is served ---- */
 
-/* Key Vault's names; and not the key that signs what is known of the others. */
-static bool is_served(const struct kw_keyring *keyring, const struct kw_token_key *key)
+/* Key Vault's names; and not the key that signs what is known of the others, nor one by which a
+ * listener proves who it is: whoever could sign by it would be the service. */
+static bool is_served(struct kw_keyring *keyring, const struct kw_token_key *key)
 {
     const char *signer = kw_keyring_config(keyring)->life.records_key;
     size_t len = strlen(key->label);
     if (key->public.modulus_len == 0 || len == 0 || len > KW_NAME_MAX ||
-        strcmp(key->label, signer ? signer : DEFAULT_RECORDS_KEY) == 0)
+        strcmp(key->label, signer ? signer : DEFAULT_RECORDS_KEY) == 0 ||
+        kw_keyring_is_reserved(keyring, &key->public))
         return false;
     for (size_t i = 0; i < len; i++) {
         char c = key->label[i];
@@ -246,6 +248,36 @@ enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err)
     (void)pthread_mutex_lock(&store->changing);
     enum kw_status status = read_changed(store, err);
     (void)pthread_mutex_unlock(&store->changing);
+    return status;
+}
+
+enum kw_status kw_store_tls_key(struct kw_store *store, const char *uri,
+                                const struct kw_purpose *purpose, struct evp_pkey_st **ret_key,
+                                struct kw_error *err)
+{
+    struct kw_rsa_public public;
+    struct evp_pkey_st *key = NULL;
+    bool anew[2] = {false, false};
+    kw_store_enter(store);
+    enum kw_status status = kw_keyring_tls_key(store->user, uri, purpose, &key, &public, err);
+    kw_store_leave(store);
+    if (status)
+        return status;
+    (void)pthread_mutex_lock(&store->changing);
+    status = kw_keyring_reserve(store->user, &public, &anew[0], err);
+    if (!status)
+        status = kw_keyring_reserve(store->manager, &public, &anew[1], err);
+    if (!status && (anew[0] || anew[1]) && store->is_read) {
+        (void)pthread_rwlock_wrlock(&store->lock);
+        store->is_read = false;
+        (void)pthread_rwlock_unlock(&store->lock);
+        status = read_changed(store, err);
+    }
+    (void)pthread_mutex_unlock(&store->changing);
+    if (status)
+        kw_private_key_free(key);
+    else
+        *ret_key = key;
     return status;
 }
 

@@ -39,6 +39,11 @@ enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err);
 /* The same for whoever missed a key: not where it was read a moment ago, or is being changed.
  * Whether it was read anew. */
 bool kw_store_look_again(struct kw_store *store);
+/* A key by which a listener proves who it is, as kw_keyring_tls_key has it; it is not served, and
+ * nobody changes it, from then on. */
+enum kw_status kw_store_tls_key(struct kw_store *store, const char *uri,
+                                const struct kw_purpose *purpose, struct evp_pkey_st **ret_key,
+                                struct kw_error *err);
 
 /* ---- using keys: between enter and leave nothing that was found goes away ---- */
 

@@ -123,7 +123,9 @@ def first_lines():
     refused(400, "\r\n\r\nGET / HTTP/1.1\r\n\r\n")
     refused(505, *(f"GET / HTTP/{version}\r\n{HOST}\r\n" for version in ("2.0", "0.9", "1.2")))
     refused(501, *(f"{method} / HTTP/1.1\r\n{HOST}\r\n"
-                   for method in ("OPTIONS", "TRACE", "get", "PRI", "PROPFIND")))
+                   for method in ("get", "PRI", "PROPFIND")))
+    refused(405, *(f"{method} / HTTP/1.1\r\n{HOST}\r\n"
+                   for method in ("OPTIONS", "TRACE")))
     assert ask(f"\r\nGET / HTTP/1.1\r\n{HOST}\r\n") == 200
 
 

@@ -154,6 +154,7 @@ class Service:
         self.config, self.errors = self.scratch / "keyward.conf", self.scratch / "errors"
         self.certificates = self.scratch / "tls"
         self.addresses = {}
+        self.before, self.pass_fds = [], ()  # words before the program's name, and what it inherits
         self.process = None
         if not self.certificates.exists():
             self.make_certificates("--client", "azure", "--client", "ops", "--client", "nobody")
@@ -216,8 +217,8 @@ class Service:
         self.write_config()
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [self.program, "--config", str(self.config), "serve"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                [*self.before, self.program, "--config", str(self.config), "serve"],
+                pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
                 env={**os.environ, **self.environment},
             )  # fmt: skip
         self.wait_for_lines(time.monotonic() + seconds)
