@@ -367,7 +367,7 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
     if (status)
         refuse(&call, api, status, &err);
     count(&call, api, began_us);
-    kw_body_free(call.body);
+    kw_json_wipe_delete(call.body);
     kw_store_leave(call.snapshot);
     kw_policy_leave(call.policy);
 }

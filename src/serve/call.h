@@ -117,8 +117,6 @@ enum kw_status kw_body_number(struct kw_call *call, const struct cJSON *object, 
                               int64_t min, int64_t max, int64_t *ret_number, struct kw_error *err);
 enum kw_status kw_body_object(struct kw_call *call, const char *field,
                               const struct cJSON **ret_object, struct kw_error *err);
-/* Wipes all texts, then deletes. */
-void kw_body_free(struct cJSON *body);
 
 /* An answer {"kid", "value"} whose value is a secret; `kid` may be NULL. */
 enum kw_status kw_answer_secret(struct kw_call *call, const char *kid,
