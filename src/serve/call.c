@@ -6,7 +6,6 @@
 
 #include "serve/internal.h"
 
-#define DENIALS_A_SECOND  20
 #define KW_AUTHORITY_SIZE (KW_HOST_SIZE + 32)
 static const struct kw_json_limits body_limits = {.bytes = 256 * 1024, .depth = 8, .items = 1000};
 
@@ -122,34 +121,6 @@ static enum kw_status find_route(struct kw_call *call, const struct kw_api *api,
 
 /* ---- who asks, and may they ---- */
 
-/* What is denied is on the trail, but whoever is denied can't fill the disk with that. */
-static void put_denial_on_record(struct kw_call *call, const char *why)
-{
-    struct kw_service *service = call->service;
-    unsigned long long second = kw_now_ms() / 1000;
-    struct kw_error err;
-    char detail[KW_MESSAGE_SIZE];
-    if (atomic_exchange(&service->denial_second, second) != second)
-        atomic_store(&service->denials, 0);
-    unsigned before = atomic_fetch_add(&service->denials, 1);
-    if (before >= DENIALS_A_SECOND)
-        return;
-    (void)snprintf(detail, sizeof(detail), "from %.64s: %.400s%s", call->request->peer.address, why,
-                   before + 1 == DENIALS_A_SECOND ? " (and more in this second)" : "");
-    const struct kw_deed deed = {
-        .op = "serve.denied",
-        .phase = KW_OUTCOME,
-        .status = KW_DENIED,
-        .key.label = call->name,
-        .detail = detail,
-        .request = {.client = call->purpose.client,
-                    .request = call->id,
-                    .correlation = call->purpose.correlation},
-    };
-    if (kw_keyring_witness(kw_store_keyring(service->store), &deed, 1, &err))
-        kw_service_tell(service, "a denied request is not on the audit trail: %s", err.message);
-}
-
 /* Where tokens come from: an address that has a path, as clients take the tenant from it. */
 static void write_authority(const struct kw_config *config, const char *host,
                             char out[KW_AUTHORITY_SIZE])
@@ -199,7 +170,7 @@ static enum kw_status identify(struct kw_call *call, const struct kw_api *api, s
         return KW_OK;
     }
     if (status == KW_DENIED)
-        put_denial_on_record(call, why.message);
+        kw_call_note_denial(call, why.message);
     return status == KW_DENIED ? challenge(call, "The client is not known here.", err)
                                : kw_fail(err, status, "%s", why.message);
 }
@@ -221,9 +192,6 @@ static enum kw_status authorize(struct kw_call *call, struct kw_error *err)
     const char *action = kw_action_name(call->route->action);
     if (kw_client_may(call->client, call->route->action, call->name))
         return KW_OK;
-    char why[160];
-    (void)snprintf(why, sizeof(why), "no role of the client allows %s", action);
-    put_denial_on_record(call, why);
     return kw_call_refuse(call, KW_REFUSE_ROLE, KW_DENIED, err,
                           "Caller is not authorized to perform action on resource. Action: '%s'.",
                           action);
@@ -283,6 +251,8 @@ static void refuse(struct kw_call *call, const struct kw_api *api, enum kw_statu
     const char *message = row->status == 503 ? "The service can't do that now; try again later."
                           : inside           ? "The service failed; its log says why."
                                              : why->message;
+    if (row->status == 403)
+        kw_call_note_denial(call, why->message);
     call->answer->status = row->status;
     kw_secret_free(call->answer->secret);
     call->answer->secret = NULL;

@@ -30,6 +30,23 @@ void kw_policy_leave(struct kw_policy *policy);
 /* The service's as it is now, for one user more. From any thread. */
 struct kw_policy *kw_policy_of(struct kw_service *service);
 
+/* ---- what was denied: denials.c ---- */
+
+struct kw_denied {
+    char client[128]; /* "": of those that are not known */
+    uint64_t second;  /* of the last one, by the monotonic clock */
+    unsigned count;   /* in that second */
+    uint64_t left_out;
+};
+struct kw_denials {
+    pthread_mutex_t lock;
+    struct kw_denied rows[64];
+};
+/* Puts it on the trail with its client, or counts it where there are too many. */
+void kw_call_note_denial(struct kw_call *call, const char *why);
+/* Puts on the trail how many were left out, for those that are quiet since. */
+void kw_denials_flush(struct kw_service *service);
+
 /* ---- the service: service.c ---- */
 
 /* What was last found out about the audit trail. */
@@ -54,8 +71,7 @@ struct kw_service {
     char prefix[KW_PREFIX_MAX + 1]; /* of the proxy's paths */
     struct kw_api vault, proxy, status;
     atomic_bool ready, stopping;
-    atomic_uint denials; /* that were put on the trail in this second */
-    atomic_ullong denial_second;
+    struct kw_denials denials;
     time_t began;
 
     pthread_mutex_t lock; /* guards what follows */

@@ -122,10 +122,10 @@ enum kw_status kw_use_private(struct kw_call *call, const struct kw_stored *stor
     enum kw_status status =
         kw_keyring_decrypt(keyring, stored->key, op, alg, &call->purpose, kw_secret_bytes(wrapped),
                            kw_secret_len(wrapped), ret_plain, err);
+    if (!status || status == KW_KEY_UNWRAP) /* whoever tries out what unwraps is unusual too */
+        kw_note_use(call, stored);
     if (status == KW_KEY_UNWRAP)
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, status, err,
                               "The value can't be decrypted with this key and algorithm.");
-    if (!status)
-        kw_note_use(call, stored);
     return status;
 }
