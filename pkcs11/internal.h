@@ -97,10 +97,14 @@ bool kw_module_revive(struct kw_module *module, const unsigned *in_use);
 unsigned long kw_module_enter(struct kw_module *module, unsigned *in_use);
 void kw_module_leave(struct kw_module *module, unsigned *in_use);
 unsigned long kw_module_starts(struct kw_module *module);
+/* A token connected, and would lose its sessions if the module was started anew; or it no longer
+ * is.
+ */
+void kw_module_count_connected(struct kw_module *module, bool connected);
 /* C_Finalize and C_Initialize: the only cure for a module whose daemon or storage came back.
- * Refused (false) where another kw_token uses the module or it was not initialised here. The caller
- * has no session open. */
-bool kw_module_restart(struct kw_module *module);
+ * Refused (false) while any kw_token of the module is connected, or where it was not initialised
+ * here. The caller has no session open; `in_use` is its own, as above. */
+bool kw_module_restart(struct kw_module *module, const unsigned *in_use);
 /* PINs that a token of this module refused; kept as long as the process lives, so that opening the
  * token once more does not send one twice. */
 bool kw_module_pin_was_refused(struct kw_module *module, const CK_TOKEN_INFO *token,

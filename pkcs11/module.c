@@ -35,9 +35,10 @@ struct kw_module {
     size_t users;
     bool initialized_here;
 
-    pthread_mutex_t use_lock; /* guards the next four; not held while the module works */
+    pthread_mutex_t use_lock; /* guards the next five; not held while the module works */
     pthread_cond_t use_changed;
     unsigned in_use;
+    unsigned connected; /* tokens that would lose their sessions */
     bool starting;
     unsigned long starts;
 
@@ -428,16 +429,39 @@ bool kw_module_revive(struct kw_module *module, const unsigned *in_use)
     return rv == CKR_OK;
 }
 
-bool kw_module_restart(struct kw_module *module)
+void kw_module_count_connected(struct kw_module *module, bool connected)
 {
+    (void)pthread_mutex_lock(&module->use_lock);
+    if (connected)
+        module->connected++;
+    else
+        module->connected--;
+    (void)pthread_mutex_unlock(&module->use_lock);
+}
+
+static bool serves_nobody(struct kw_module *module)
+{
+    (void)pthread_mutex_lock(&module->use_lock);
+    bool nobody = module->connected == 0;
+    (void)pthread_mutex_unlock(&module->use_lock);
+    return nobody;
+}
+
+/* Nobody is waited for where it is clear that the module can't be restarted now. What connected
+ * while others were waited for keeps it going. */
+bool kw_module_restart(struct kw_module *module, const unsigned *in_use)
+{
+    if (!serves_nobody(module) || !begin_start(module, in_use))
+        return false;
     (void)pthread_mutex_lock(&table_lock);
-    bool done = module->users == 1 && module->initialized_here && !kw_module_is_stuck(module);
+    bool done = serves_nobody(module) && module->initialized_here && !kw_module_is_stuck(module);
     if (done) {
         (void)module->functions->C_Finalize(NULL);
         module->initialized_here = false;
         done = initialize(module) == CKR_OK;
     }
     (void)pthread_mutex_unlock(&table_lock);
+    end_start(module);
     return done;
 }
 

@@ -51,9 +51,12 @@ static void void_sessions(struct kw_token *token)
 
 static void drop_anchor(struct kw_token *token)
 {
-    if (token->connected && token->starts == kw_module_starts(token->module))
+    if (!token->connected)
+        return;
+    if (token->starts == kw_module_starts(token->module))
         (void)token->functions->C_CloseSession(token->anchor);
     token->connected = false;
+    kw_module_count_connected(token->module, false);
 }
 
 static bool anchor_holds(const struct kw_token *token, CK_SLOT_ID slot)
@@ -74,6 +77,7 @@ static enum kw_status open_anchor(struct kw_token *token, CK_SLOT_ID slot, struc
     if (rv != CKR_OK)
         return kw_token_fail(token, rv, "open a session", err);
     token->connected = true;
+    kw_module_count_connected(token->module, true);
     return KW_OK;
 }
 
@@ -138,7 +142,7 @@ static bool may_connect_now(struct kw_token *token, const struct kw_error *failu
     if (kw_rv_meaning(failure->ck_rv) == KW_RV_NOT_INITIALIZED)
         return kw_module_revive(token->module, &token->in_use);
     bool alone = token->open_count == 0 && token->rw_count == 0;
-    return (alone && kw_module_restart(token->module)) ||
+    return (alone && kw_module_restart(token->module, &token->in_use)) ||
            kw_rv_remedy(failure->ck_rv) != KW_REMEDY_NONE;
 }
 
@@ -330,7 +334,8 @@ static enum kw_status find_and_connect(struct kw_token *token,
             return KW_OK;
         bool unseen = status == KW_TOKEN_NOT_FOUND || failure.ck_rv == CKR_TOKEN_NOT_PRESENT;
         bool passing = !listed && try == 1 && kw_rv_remedy(failure.ck_rv) != KW_REMEDY_NONE;
-        if (!(unseen || passing) || try == OPEN_TRIES || !kw_module_restart(token->module))
+        if (!(unseen || passing) || try == OPEN_TRIES ||
+            !kw_module_restart(token->module, &token->in_use))
             break;
         wait_after_try(try);
     }
