@@ -297,6 +297,7 @@ static enum kw_status serve(struct kw_call *call, const struct kw_api *api, stru
         (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
         (status = admit(call, err)) || (status = check_version(call, api, err)) ||
         (status = parse_body(call, err)) || (api->check && (status = api->check(call, err))) ||
+        (api->wants_keys && (status = kw_store_ensure_read(call->service->store, err))) ||
         (status = work(call, &json, err)))
         return status;
     return json ? kw_json_write(json, KW_JSON_COMPACT, &call->answer->body, err) : KW_OK;

@@ -8,6 +8,7 @@
 #define DEFAULT_RECORDS_KEY "keyward-records"
 #define SECONDS_A_DAY       86400
 #define LOOK_AGAIN_MS       100
+#define READ_AGAIN_MS       1000
 
 struct kw_store {
     struct kw_keyring *user;    /* uses keys */
@@ -208,7 +209,10 @@ static enum kw_status look(struct kw_store *store, uint8_t ret_seen[KW_SHA256_SI
     struct kw_digest *digest = NULL;
     size_t count = 0;
     kw_keyring_refresh(store->manager);
-    enum kw_status status = kw_keyring_versions(store->manager, NULL, &versions, &count, err);
+    /* Some modules list what they remember of a token that is away. */
+    enum kw_status status = kw_keyring_ping(store->manager, err);
+    if (!status)
+        status = kw_keyring_versions(store->manager, NULL, &versions, &count, err);
     if (status == KW_KEY_NOT_FOUND)
         status = KW_OK;
     if (!status && !(status = kw_digest_new(kw_keyring_crypto(store->manager), &digest, err)))
@@ -245,6 +249,30 @@ enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err)
 {
     (void)pthread_mutex_lock(&store->changing);
     enum kw_status status = read_changed(store, err);
+    (void)pthread_mutex_unlock(&store->changing);
+    return status;
+}
+
+static bool was_read(struct kw_store *store)
+{
+    (void)pthread_rwlock_rdlock(&store->lock);
+    bool is_read = store->is_read;
+    (void)pthread_rwlock_unlock(&store->lock);
+    return is_read;
+}
+
+enum kw_status kw_store_ensure_read(struct kw_store *store, struct kw_error *err)
+{
+    if (was_read(store))
+        return KW_OK;
+    (void)pthread_mutex_lock(&store->changing);
+    enum kw_status status = KW_OK;
+    if (was_read(store))
+        status = KW_OK; /* while this waited */
+    else if (kw_now_ms() - store->read_ms < READ_AGAIN_MS)
+        status = kw_fail(err, KW_TOKEN, "the token's keys could not be read yet");
+    else
+        status = read_changed(store, err);
     (void)pthread_mutex_unlock(&store->changing);
     return status;
 }
