@@ -283,6 +283,8 @@ struct kw_new_key {
     const char *not_before; /* "2026-10-05" or "" */
     const char *expires;    /* "2027-10-05" or "" */
     bool extractable;
+    bool further; /* of a key that comes from elsewhere: a version of the key of that name, if there
+                     is one */
     /* Or NULL. Its dates win over those above. Where they can't be put on record there is no key.
      */
     const struct kw_key_settings *settings;
@@ -306,7 +308,7 @@ enum kw_status kw_keyring_wrap_key(struct kw_keyring *keyring, const struct kw_t
                                    const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
                                    const char **ret_mechanism, struct kw_error *err);
 /* A key that was wrapped for `kek`, a key on this token, as a new key; its version is 16 random
- * bytes. KW_EXISTS where a key has that name already. */
+ * bytes. KW_EXISTS where a key has that name already, unless it is to be a further version. */
 enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw_token_key *kek,
                                      const uint8_t *wrapped, size_t wrapped_len,
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
@@ -465,7 +467,8 @@ enum kw_status kw_pin_read(const char *source, struct kw_strings *warnings,
 
 /* A private key from outside (PKCS#8 DER) as a new key; `id` is its version, 16 random bytes where
  * id_len is 0. Its copies outside of the token are none of the token's business, so a warning says
- * that there may be some. KW_EXISTS where a key has that name or id already. */
+ * that there may be some. KW_EXISTS where a key has that id already, or that name and this is not
+ * to be a further version of it. */
 enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw_secret *pkcs8,
                                      const uint8_t *id, size_t id_len,
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,

@@ -298,9 +298,10 @@ enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *con
 /* ---- all of it ---- */
 
 /* A key that is not known may have been made by another program since the token was last read. */
-static enum kw_status work(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
+static enum kw_status work(struct kw_call *call, const struct kw_api *api, struct cJSON **ret_json,
+                           struct kw_error *err)
 {
-    if (call->route->action != KW_ACT_STATUS && !call->snapshot)
+    if (api->wants_keys && !call->snapshot)
         return kw_fail(err, KW_TOKEN, "the token's keys were not read yet");
     enum kw_status status = call->route->work(call, ret_json, err);
     if (status != KW_KEY_NOT_FOUND || !kw_store_look_again(call->service->store))
@@ -317,7 +318,7 @@ static enum kw_status serve(struct kw_call *call, const struct kw_api *api, stru
         (status = admit(call, err)) || (status = find_route(call, api, err)) ||
         (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
         (status = check_version(call, api, err)) || (status = parse_body(call, err)) ||
-        (api->check && (status = api->check(call, err))) || (status = work(call, &json, err)))
+        (api->check && (status = api->check(call, err))) || (status = work(call, api, &json, err)))
         return status;
     return json ? kw_json_write(json, KW_JSON_COMPACT, &call->answer->body, err) : KW_OK;
 }

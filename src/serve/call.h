@@ -90,6 +90,7 @@ struct kw_api {
     const struct kw_route *routes;
     size_t route_count;
     bool wants_version; /* api-version is required */
+    bool wants_keys;    /* nothing is done before the token's were read */
     bool takes_tokens;  /* without one, whoever has no certificate is told where to get one */
     const char *prefix; /* the first part of each path, or NULL; set when the service starts */
     enum kw_status (*check)(struct kw_call *call, struct kw_error *err); /* of body and query */

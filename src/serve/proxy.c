@@ -249,6 +249,7 @@ const struct kw_api kw_proxy_api = {
     .routes = routes,
     .route_count = KW_COUNT(routes),
     .wants_version = true,
+    .wants_keys = true,
     .takes_tokens = false,
     .check = check,
     .describe = describe,

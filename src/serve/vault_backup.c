@@ -203,6 +203,7 @@ static enum kw_status restore_one(struct kw_keyring *keyring, struct work *work,
                               backup->key.fingerprint, &plan, &settings->changes, &made, err);
 }
 
+/* `keyring` NULL: only looks whether it is one. */
 static enum kw_status restore_entry(struct kw_keyring *keyring, struct work *work,
                                     const cJSON *entry, struct kw_error *err)
 {
@@ -212,7 +213,7 @@ static enum kw_status restore_entry(struct kw_keyring *keyring, struct work *wor
     if (!text || kw_backup_parse(text, strlen(text), "the backup", &backup, NULL))
         return bad_backup(work->call, err);
     enum kw_status status = read_settings(work->call, entry, &settings, err);
-    if (!status)
+    if (!status && keyring)
         status = restore_one(keyring, work, &backup, &settings, err);
     kw_backup_cleanup(&backup);
     return status;
@@ -249,9 +250,13 @@ static enum kw_status restore_now(struct kw_keyring *keyring, void *context, str
     enum kw_status status = find_kek(keyring, work, err);
     if (!status)
         status = check_name(keyring, work, keys->child, err);
-    /* The oldest first: what is made last is the newest. */
-    for (int i = cJSON_GetArraySize(keys) - 1; i >= 0 && !status; i--)
+    for (const cJSON *entry = keys->child; entry && !status; entry = entry->next)
+        status = restore_entry(NULL, work, entry, err);
+    /* The oldest first: what is made last is the newest, and has to see those before it. */
+    for (int i = cJSON_GetArraySize(keys) - 1; i >= 0 && !status; i--) {
         status = restore_entry(keyring, work, cJSON_GetArrayItem(keys, i), err);
+        kw_keyring_refresh(keyring);
+    }
     return status;
 }
 

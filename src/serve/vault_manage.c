@@ -93,6 +93,7 @@ static void complete(struct change *job, struct cJSON *no_tags)
         parsed->settings.tags = no_tags;
     job->wanted.use = kw_use_of(parsed->ops);
     job->wanted.extractable = parsed->exportable;
+    job->wanted.further = true;
     job->wanted.not_before = job->wanted.expires = "";
     job->wanted.settings = &parsed->settings;
 }
@@ -305,6 +306,14 @@ enum kw_status kw_purge_key(struct kw_call *call, struct cJSON **ret_json, struc
 
 /* ---- import: a .byok file, or a JSON Web Key ---- */
 
+/* A key that also does other things is none: whoever may use it could open the file. */
+static bool is_kek(const struct kw_version *version)
+{
+    const struct kw_key_record *record = version->record;
+    return record->ops ? record->ops & KW_OP_IMPORT
+                       : version->key->unwrap && !version->key->decrypt;
+}
+
 /* The key exchange key that the file names, which has to be one of this very service. */
 static enum kw_status find_kek(struct kw_keyring *keyring, struct change *job,
                                struct kw_token_key *ret_kek, struct kw_error *err)
@@ -316,7 +325,7 @@ static enum kw_status find_kek(struct kw_keyring *keyring, struct change *job,
     enum kw_status status = KW_OK;
     if (kw_kid_parse(call->service, job->byok.kid, name, version))
         status = kw_store_versions(keyring, name, version, &versions, &count, err);
-    if (!status && (count != 1 || is_deleted(&versions[0])))
+    if (!status && (count != 1 || is_deleted(&versions[0]) || !is_kek(&versions[0])))
         status = kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                                 "The transfer file was made for a key exchange key that is not "
                                 "here.");
