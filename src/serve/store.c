@@ -146,6 +146,14 @@ static int by_name(const void *a, const void *b)
     return order ? order : strcmp(one->version, other->version);
 }
 
+static void drop_all(struct kw_store *store)
+{
+    free(store->all);
+    store->all = NULL;
+    store->count = 0;
+    store->is_read = false;
+}
+
 /* With the lock held for writing. */
 static enum kw_status take_versions(struct kw_store *store, struct kw_error *err)
 {
@@ -163,6 +171,9 @@ static enum kw_status take_versions(struct kw_store *store, struct kw_error *err
     free(versions);
     if (status) {
         free(all);
+        /* Only what the token did leaves the keys that were there before. */
+        if (status == KW_NO_MEMORY || count > 0)
+            drop_all(store);
         return status;
     }
     qsort(all, served, sizeof(*all), by_name);
