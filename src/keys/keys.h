@@ -55,7 +55,9 @@ enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
  * other, whether or not another one may unwrap in its place. */
 
 /* Has keys, their records and data keys read anew when they are next needed, and forgets warnings;
- * for a keyring that is open for long. No key of it may be in use, in any thread. */
+ * for a keyring that is open for long. No key of it may be in use, in any thread. Where a token
+ * fails then, be it in the middle, what was read before is not touched: keys that were handed out
+ * stay valid, and serve, until they are to be read anew once more. */
 void kw_keyring_refresh(struct kw_keyring *keyring);
 /* What the token says of itself; of a vault the label is its host. Opens the token if that was not
  * done. */

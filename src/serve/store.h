@@ -36,9 +36,7 @@ struct kw_keyring *kw_store_manager(struct kw_store *store);
 /* Reads what the token has, unless nothing changed since. What was known stays where it can't be
  * read. */
 enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err);
-/* KW_OK once keys were read, whatever happens to the token then. Before that it reads them, unless
- * that failed a moment ago. */
-/* kw_store_read for whoever missed a key: not where it was read a moment ago, or is being changed.
+/* The same for whoever missed a key: not where it was read a moment ago, or is being changed.
  * Whether it was read anew. */
 bool kw_store_look_again(struct kw_store *store);
 /* A key by which a listener proves who it is, as kw_keyring_tls_key has it; it is not served, and
