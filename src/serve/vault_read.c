@@ -15,8 +15,7 @@ enum kw_status kw_get_key(struct kw_call *call, struct cJSON **ret_json, struct 
 {
     const struct kw_stored *stored = NULL;
     kw_store_enter(call->service->store);
-    enum kw_status status =
-        kw_store_find(call->service->store, call->name, call->version, &stored, err);
+    enum kw_status status = kw_use_find(call, call->version, &stored, err);
     if (!status)
         *ret_json = kw_bundle(call, stored);
     kw_store_leave(call->service->store);
@@ -51,7 +50,8 @@ enum kw_status kw_get_deleted(struct kw_call *call, struct cJSON **ret_json, str
     if (stored)
         *ret_json = kw_deleted_bundle(call, stored);
     else
-        status = kw_fail(err, KW_KEY_NOT_FOUND, "Deleted key %s was not found.", call->name);
+        status = kw_call_refuse(call, KW_REFUSE_NO_KEY, KW_KEY_NOT_FOUND, err,
+                                "Deleted key %.127s was not found.", call->name);
     kw_store_leave(call->service->store);
     return status;
 }
