@@ -244,13 +244,11 @@ static void refuse(struct kw_call *call, const struct kw_api *api, enum kw_statu
         kw_refusal_row(call->is_refused ? call->refusal : kw_refusal_of(status));
     unsigned retry_s = call->retry_s ? call->retry_s : row->retry_s;
     struct kw_error err;
-    /* What went wrong inside is for the log; whoever asked is told that something did. */
-    bool inside = row->status >= 500;
+    /* What other floors say is for whoever runs the service: it names tokens, and what to do. */
+    bool inside = !call->is_refused || row->status >= 500;
     if (inside)
-        kw_service_tell(call->service, "request %s: %s", call->id, why->message);
-    const char *message = row->status == 503 ? "The service can't do that now; try again later."
-                          : inside           ? "The service failed; its log says why."
-                                             : why->message;
+        kw_service_tell_failure(call->service, call->id, why->message);
+    const char *message = inside ? row->message : why->message;
     if (row->status == 403)
         kw_call_note_denial(call, why->message);
     call->answer->status = row->status;
@@ -307,6 +305,7 @@ static enum kw_status work(struct kw_call *call, const struct kw_api *api, struc
     if (status != KW_KEY_NOT_FOUND || !kw_store_look_again(call->service->store))
         return status;
     look_anew(call);
+    call->is_refused = false;
     return call->route->work(call, ret_json, err);
 }
 

@@ -56,6 +56,13 @@ struct kw_trail_view {
     struct kw_verdict verdict; /* its message says why, where the status is not KW_OK */
 };
 
+/* Failures that were told in a second. */
+struct kw_told {
+    uint64_t second;
+    unsigned count;
+    unsigned long long left_out;
+};
+
 #define KW_HOST_SIZE  300
 #define KW_PREFIX_MAX 64
 struct kw_service {
@@ -80,11 +87,16 @@ struct kw_service {
     bool reload;  /* the caretaker is to read the configuration anew */
     bool tls_due; /* then the loop, the certificates */
     struct kw_trail_view trail;
+    struct kw_told told;
     bool has_caretaker;
     pthread_t caretaker;
 };
 /* Tells whoever runs the service one line: what happened, not what was asked for. */
 void kw_service_tell(struct kw_service *service, const char *format, ...) KW_PRINTF(2, 3);
+/* Tells why a request failed, but not more often in a second than somebody could read; how many
+ * were left out is told later, by either of the two: told.c. */
+void kw_service_tell_failure(struct kw_service *service, const char *request, const char *why);
+void kw_service_tell_left_out(struct kw_service *service);
 
 /* What a listener's TLS is to be, but for a key that is on the token. KW_CONFIG. */
 enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct kw_http_tls *tls,
@@ -131,6 +143,9 @@ enum kw_status kw_status_page(struct kw_call *call, struct cJSON **ret_json, str
 
 /* What a key with these operations has to be made for; they may narrow that. */
 enum kw_key_use kw_use_of(unsigned ops);
+/* kw_store_find of the call's name, refused where there is no such key. */
+enum kw_status kw_use_find(struct kw_call *call, const char *version,
+                           const struct kw_stored **ret_stored, struct kw_error *err);
 /* KW_KEY_UNUSABLE, refused as Key Vault does, unless the version is enabled, has the operation,
  * and, for what makes something new with it, is within its time. */
 enum kw_status kw_use_check(struct kw_call *call, const struct kw_stored *stored, enum kw_key_op op,

@@ -161,7 +161,7 @@ enum kw_status kw_get_policy(struct kw_call *call, struct cJSON **ret_json, stru
 {
     const struct kw_stored *stored = NULL;
     char id[KW_KID_SIZE];
-    enum kw_status status = kw_store_find(call->snapshot, call->name, NULL, &stored, err);
+    enum kw_status status = kw_use_find(call, NULL, &stored, err);
     if (!status) {
         const cJSON *policy = stored->record->policy;
         (void)snprintf(id, sizeof(id), "https://%s/keys/%s/rotationpolicy", call->service->host,
@@ -190,9 +190,7 @@ static enum kw_status put_now(struct kw_keyring *keyring, void *context, struct 
         i++;
     const struct kw_key_settings settings = {.policy = job->policy};
     status = i < count ? kw_keyring_update(keyring, versions[i].key, &settings, err)
-                       : kw_fail(err, KW_KEY_NOT_FOUND,
-                                 "A key with (name/id) %s was not found in this key vault.",
-                                 job->call->name);
+                       : kw_call_no_key(job->call, "", err);
     free(versions);
     return status;
 }

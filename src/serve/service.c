@@ -335,6 +335,7 @@ static void tick(void *context)
     (void)pthread_mutex_unlock(&service->lock);
     if (tls_due)
         kw_replace_certificates(service);
+    kw_service_tell_left_out(service);
     if (wish == KW_STOP && !atomic_exchange(&service->stopping, true)) {
         kw_service_tell(service, "stopping: what was begun is answered first");
         kw_http_stop(service->http);

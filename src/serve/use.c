@@ -51,6 +51,13 @@ enum kw_status kw_use_algorithm(struct kw_call *call, const char *name, const ch
     return KW_OK;
 }
 
+enum kw_status kw_use_find(struct kw_call *call, const char *version,
+                           const struct kw_stored **ret_stored, struct kw_error *err)
+{
+    enum kw_status status = kw_store_find(call->snapshot, call->name, version, ret_stored, err);
+    return status == KW_KEY_NOT_FOUND ? kw_call_no_key(call, "", err) : status;
+}
+
 enum kw_key_use kw_use_of(unsigned ops)
 {
     bool decrypts = ops & (KW_OP_ENCRYPT | KW_OP_DECRYPT | KW_OP_WRAP | KW_OP_UNWRAP);

@@ -88,9 +88,7 @@ static enum kw_status backup_now(struct kw_keyring *keyring, void *context, stru
         }
     free(versions);
     if (!status && done == 0)
-        status =
-            kw_fail(err, KW_KEY_NOT_FOUND,
-                    "A key with (name/id) %s was not found in this key vault.", work->call->name);
+        status = kw_call_no_key(work->call, "", err);
     return status;
 }
 

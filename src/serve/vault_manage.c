@@ -18,19 +18,12 @@ struct change {
     struct kw_secret *pkcs8;             /* that */
 };
 
-static enum kw_status no_such_key(struct kw_call *call, const char *kind, struct kw_error *err)
-{
-    return kw_fail(err, KW_KEY_NOT_FOUND,
-                   "A %skey with (name/id) %s%s%.64s was not found in this key vault.", kind,
-                   call->name, call->version ? "/" : "", call->version ? call->version : "");
-}
-
 /* The bundle of what is there now. */
 static enum kw_status answer(struct kw_call *call, const char *version, struct cJSON **ret_json,
                              struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    enum kw_status status = kw_store_find(call->snapshot, call->name, version, &stored, err);
+    enum kw_status status = kw_use_find(call, version, &stored, err);
     if (!status)
         *ret_json = kw_bundle(call, stored);
     return status;
@@ -174,7 +167,7 @@ static enum kw_status rotate_now(struct kw_keyring *keyring, void *context, stru
     size_t count = 0;
     enum kw_status status = count_versions(keyring, job->call, &count, name, err);
     if (!status && count == 0)
-        return no_such_key(job->call, "", err);
+        return kw_call_no_key(job->call, "", err);
     if (!status)
         status = kw_rotate_by_policy(keyring, name, &made, err);
     return status ? status : name_made(keyring, &made, job, err);
@@ -200,7 +193,7 @@ static enum kw_status update_now(struct kw_keyring *keyring, void *context, stru
     while (i < count && is_deleted(&versions[i]))
         i++;
     if (i == count)
-        status = no_such_key(job->call, "", err);
+        status = kw_call_no_key(job->call, "", err);
     else if (!(status = name_made(keyring, versions[i].key, job, err)))
         status = kw_keyring_update(keyring, versions[i].key, &job->parsed.settings, err);
     free(versions);
@@ -233,7 +226,7 @@ static enum kw_status step_all(struct kw_keyring *keyring, struct change *job,
         }
     free(versions);
     if (!status && stepped == 0)
-        return no_such_key(job->call, on_deleted ? "deleted " : "", err);
+        return kw_call_no_key(job->call, on_deleted ? "deleted " : "", err);
     return status;
 }
 
@@ -250,7 +243,7 @@ static enum kw_status recover_now(struct kw_keyring *keyring, void *context, str
     /* All versions have to be deleted: one that alone was, by other means, is recovered by them. */
     enum kw_status status = count_versions(keyring, job->call, &count, name, err);
     if (!status)
-        return no_such_key(job->call, "deleted ", err);
+        return kw_call_no_key(job->call, "deleted ", err);
     if (status != KW_EXISTS)
         return status;
     job->call->is_refused = false;
@@ -269,7 +262,7 @@ static enum kw_status purge_now(struct kw_keyring *keyring, void *context, struc
     for (size_t i = 0; i < count; i++)
         deleted += is_deleted(&versions[i]);
     if (count == 0 || deleted < count)
-        status = no_such_key(job->call, "deleted ", err);
+        status = kw_call_no_key(job->call, "deleted ", err);
     for (size_t i = 0; i < count && !status; i++) /* all of them can be, or none is */
         if ((status = kw_version_check_purge(&versions[i], err)) == KW_KEY_UNUSABLE)
             status = kw_call_refuse(job->call, KW_REFUSE_POLICY, status, err,
