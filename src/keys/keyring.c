@@ -338,3 +338,9 @@ bool kw_keyring_has_token(const struct kw_keyring *keyring)
 {
     return keyring->vault || keyring->choice.module;
 }
+
+const char *kw_keyring_failover(const struct kw_keyring *keyring)
+{
+    const struct kw_config_token *configured = keyring->choice.configured;
+    return configured ? configured->failover : NULL;
+}

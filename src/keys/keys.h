@@ -16,6 +16,8 @@ struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring);
 /* Adds the warnings from number `from` on to `into` (which may be NULL) and returns how many there
  * are in all. */
 size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct kw_strings *into);
+/* The NAME of the [token] that serves where this one fails, or NULL. */
+const char *kw_keyring_failover(const struct kw_keyring *keyring);
 /* Whether a token is named at all, on the command line or in the configuration. */
 bool kw_keyring_has_token(const struct kw_keyring *keyring);
 
@@ -143,6 +145,8 @@ void kw_data_key_cleanup(struct kw_data_key *data_key);
 struct kw_purpose {
     const char *run, *drop, *file;
     const char *client, *request, *correlation, *outer, *pool; /* as in struct kw_deed */
+    bool checked; /* whoever asks has looked whether the key may be used, and does so anew now and
+                     then; it may be a copy of a key of this token, or of the failover's */
 };
 /* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
  * them are answered without the token. Threads that ask at the same time use a session each, also
@@ -375,6 +379,9 @@ struct kw_key_record {
     struct cJSON *policy;        /* a rotation policy, owned; or NULL */
 };
 void kw_key_record_cleanup(struct kw_key_record *record);
+/* Into a zeroed struct. */
+enum kw_status kw_key_record_copy(const struct kw_key_record *record,
+                                  struct kw_key_record *ret_copy, struct kw_error *err);
 
 /* In the order of precedence. */
 enum kw_key_state { KW_KEY_ENABLED, KW_KEY_DISABLED, KW_KEY_DELETED, KW_KEY_RECORD_BAD };

@@ -53,7 +53,6 @@ struct kw_service {
     char resource[KW_HOST_SIZE];    /* what tokens are for */
     char prefix[KW_PREFIX_MAX + 1]; /* of the proxy's paths */
     struct kw_api vault, proxy, status;
-    atomic_bool known; /* the keys were read once */
     atomic_bool ready, stopping;
     atomic_uint denials; /* that were put on the trail in this second */
     atomic_ullong denial_second;
