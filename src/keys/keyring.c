@@ -217,6 +217,7 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
 
 void kw_put_keys_aside(struct kw_keyring *keyring, struct kw_read_keys *ret_aside)
 {
+    keyring->reserved_known = false;
     for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++) {
         kw_data_key_cleanup(&keyring->kept[i].data_key);
         keyring->kept[i] = (struct kept_data_key){.key = NULL};

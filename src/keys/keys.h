@@ -189,11 +189,34 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
 enum kw_status kw_keyring_tls_key(struct kw_keyring *keyring, const char *text,
                                   const struct kw_purpose *purpose, struct evp_pkey_st **ret_key,
                                   struct kw_rsa_public *ret_public, struct kw_error *err);
+/* ---- keys that are for one thing alone: reserve.c ---- */
+
 /* The key with that modulus proves who a server is, and is for nothing else from now on: whoever
  * lists keys for others to use leaves out what is reserved. *ret_new: it was not so before. */
 enum kw_status kw_keyring_reserve(struct kw_keyring *keyring, const struct kw_rsa_public *public,
                                   bool *ret_new, struct kw_error *err);
-bool kw_keyring_is_reserved(struct kw_keyring *keyring, const struct kw_rsa_public *public);
+/* The same for the keys, RSA or AES, that a pkcs11: URI means, now or later. One that names no key
+ * reserves none. KW_CONFIG where it is no URI. */
+enum kw_status kw_keyring_reserve_uri(struct kw_keyring *keyring, const char *uri, bool *ret_new,
+                                      struct kw_error *err);
+/* Whether it is one of those or signs records, or has the modulus of one that is among the keys
+ * that were read, whatever its label; keys that show no modulus are known by label and id. */
+bool kw_keyring_is_reserved(struct kw_keyring *keyring, const struct kw_token_key *key);
+/* Whether a new key of that name (letter case aside) would be taken for a reserved one. Reads the
+ * keys where that was not done. */
+enum kw_status kw_keyring_is_reserved_name(struct kw_keyring *keyring, const char *name,
+                                           bool *ret_reserved, struct kw_error *err);
+
+/* ---- a text that can't be edited: seal.c ---- */
+
+/* A compact JWS over the text's SHA-256, by the key that signs the token's records, which is made
+ * where there is none; appended to *ret_seal. */
+enum kw_status kw_keyring_seal_text(struct kw_keyring *keyring, const char *text, size_t len,
+                                    struct kw_buffer *ret_seal, struct kw_error *err);
+/* KW_DAMAGED where that is no seal of that text by a key for records on the keyring's token. */
+enum kw_status kw_keyring_check_seal(struct kw_keyring *keyring, const char *text, size_t len,
+                                     const char *seal, size_t seal_len, struct kw_error *err);
+
 /* AES-256 key wrap by a key on the keyring's own token, as kw_token_aes_wrap has it: RFC 3394 or,
  * `padded`, RFC 5649, of at most KW_AES_DATA_MAX bytes. KW_KEY_UNUSABLE where the token has no
  * mechanism that gives the known answers. These keys have no record and no twin.
@@ -508,6 +531,10 @@ struct kw_sealed_key {
 enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
                                  const struct kw_kek *kek, struct kw_sealed_key *ret_sealed,
                                  struct kw_error *err);
+/* Takes away again what kw_keyring_restore has just made, as "key.unrestore". The record stays, as
+ * it may be older than that. */
+enum kw_status kw_keyring_unrestore(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    struct kw_error *err);
 /* The other way: puts the key on the keyring's token as planned, both halves or none, if its public
  * half has the fingerprint. The id has to be free (KW_EXISTS); the name may be that of other
  * versions, which is what it was. Its record begins with the settings, as that of a new key does;

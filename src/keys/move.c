@@ -298,3 +298,19 @@ enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_ke
         *ret_key = job.key;
     return status;
 }
+
+enum kw_status kw_keyring_unrestore(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    struct kw_error *err)
+{
+    struct kw_act act = {.ck_rv = 0};
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_keyring_connect(keyring, err);
+    if (!status)
+        status = kw_act_begin(keyring, &act, "key.unrestore", key, NULL, err);
+    if (!status) {
+        status = kw_token_destroy_key(keyring->token, key, &act.failure);
+        status = kw_act_end(keyring, &act, status, NULL, err);
+    }
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status;
+}
