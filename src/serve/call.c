@@ -123,7 +123,7 @@ static enum kw_status find_route(struct kw_call *call, const struct kw_api *api,
 /* ---- who asks, and may they ---- */
 
 /* What is denied is on the trail, but whoever is denied can't fill the disk with that. */
-static void put_denial_on_record(struct kw_call *call, const char *why)
+static void put_denial_on_record(struct kw_call *call, const char *name, const char *why)
 {
     struct kw_service *service = call->service;
     unsigned long long second = kw_now_ms() / 1000;
@@ -140,7 +140,7 @@ static void put_denial_on_record(struct kw_call *call, const char *why)
         .op = "serve.denied",
         .phase = KW_OUTCOME,
         .status = KW_DENIED,
-        .key.label = call->name,
+        .key.label = name,
         .detail = detail,
         .request = {.client = call->purpose.client,
                     .request = call->id,
@@ -199,7 +199,7 @@ static enum kw_status identify(struct kw_call *call, const struct kw_api *api, s
         return KW_OK;
     }
     if (status == KW_DENIED)
-        put_denial_on_record(call, why.message);
+        put_denial_on_record(call, call->name, why.message);
     return status == KW_DENIED ? challenge(call, "The client is not known here.", err)
                                : kw_fail(err, status, "%s", why.message);
 }
@@ -216,14 +216,14 @@ static enum kw_status check_challenge(struct kw_call *call, const struct kw_api 
     return KW_OK;
 }
 
-static enum kw_status authorize(struct kw_call *call, struct kw_error *err)
+enum kw_status kw_call_authorize(struct kw_call *call, const char *name, struct kw_error *err)
 {
     const char *action = kw_action_name(call->route->action);
-    if (kw_client_may(call->client, call->route->action, call->name))
+    if (kw_client_may(call->client, call->route->action, name))
         return KW_OK;
     char why[160];
     (void)snprintf(why, sizeof(why), "no role of the client allows %s", action);
-    put_denial_on_record(call, why);
+    put_denial_on_record(call, name, why);
     return kw_call_refuse(call, KW_REFUSE_ROLE, KW_DENIED, err,
                           "Caller is not authorized to perform action on resource. Action: '%s'.",
                           action);
@@ -345,7 +345,8 @@ static enum kw_status serve(struct kw_call *call, const struct kw_api *api, stru
     enum kw_status status;
     if ((status = give_id(call, err)) || (status = identify(call, api, err)) ||
         (status = admit(call, err)) || (status = find_route(call, api, err)) ||
-        (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
+        (status = check_challenge(call, api, err)) ||
+        (status = kw_call_authorize(call, call->name, err)) ||
         (status = check_version(call, api, err)) || (status = parse_body(call, err)) ||
         (api->check && (status = api->check(call, err))) || (status = work(call, &json, err)))
         return status;
