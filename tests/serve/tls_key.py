@@ -284,15 +284,12 @@ class Cases:
             more = f"[sandbox]\nwrite = {os.path.dirname(os.environ['SOFTHSM2_CONF'])}\n"
             hung = service.Service(
                 self.program, scratch, settings={"vault": self.server.settings["vault"]}, more=more,
+                timeout=TIMEOUT_S,
                 environment={"KW_FAULT_REAL_MODULE": self.server.token.module,
                              "KW_FAULT_SCRIPT": f"C_Sign hang {HANG_S * 1000} 4 1"},
             )  # fmt: skip
             module = hung.token.module
             hung.token.module = self.faults
-            plain = hung.write_config
-            hung.write_config = lambda: plain() or hung.config.write_text(
-                hung.config.read_text().replace("[token t]", f"[token t]\ntimeout = {TIMEOUT_S}")
-            )
             try:
                 with hung:
                     return self.watch_hang(hung)
