@@ -19,6 +19,8 @@
 #define WATCH_NS           (50 * 1000L)
 /* Sessions that are to be closed when the module is back; more than that are left open. */
 #define UNCLOSED_MAX 64
+/* So long those wait for the calls under way who want the module to themselves. */
+#define OTHERS_END_MS 3000
 
 struct call {
     enum kw_call which;
@@ -56,6 +58,11 @@ struct kw_guard {
     pthread_mutex_t lock; /* guards what follows; never held while the module works */
     struct worker *idle;
     unsigned timeout_ms;
+    unsigned inside;        /* calls that are waited for */
+    bool alone;             /* one of them has the module to itself, or waits until it has */
+    pthread_cond_t changed; /* `inside`, `alone` or `hung` */
+    unsigned long starts;
+    struct kw_sessions sessions;
     unsigned hung;
     unsigned waited_ms; /* for the last one that hung */
     unsigned late_refusals;
@@ -100,8 +107,6 @@ static void note_late_answer(struct kw_guard *guard, const struct call *call)
         close_later(guard, *call->copy.args.results[0]);
     if (call->which == KW_CALL_LOGIN && !ok && call->rv != CKR_USER_ALREADY_LOGGED_IN)
         guard->late_refusals++;
-    if (call->which == KW_CALL_FINALIZE && ok)
-        guard->unclosed_count = 0;
 }
 
 /* Under the lock, which is let go of while the module works. */
@@ -132,14 +137,20 @@ static struct timespec time_in(uint64_t nanoseconds)
     return when;
 }
 
-static void gate_init(struct gate *gate)
+/* None of these can fail on Linux. */
+static void monotonic_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t monotonic;
-    (void)pthread_mutex_init(&gate->lock, NULL); /* none of these can fail on Linux */
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&gate->opened, &monotonic);
+    (void)pthread_cond_init(cond, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
+}
+
+static void gate_init(struct gate *gate)
+{
+    (void)pthread_mutex_init(&gate->lock, NULL); /* can't fail on Linux */
+    monotonic_cond_init(&gate->opened);
 }
 
 static void gate_cleanup(struct gate *gate)
@@ -265,17 +276,14 @@ static CK_RV wait_for(struct worker *worker, struct call *call, unsigned timeout
     call->abandoned = true;
     guard->hung++;
     guard->waited_ms = timeout_ms;
+    (void)pthread_cond_broadcast(&guard->changed);
     (void)pthread_detach(worker->thread);
     return KW_CKR_TIMED_OUT;
 }
 
-/* Under the lock. */
+/* Under the lock, as is all that follows. */
 static CK_RV hand_over(struct kw_guard *guard, struct call *call)
 {
-    if (guard->hung > 0 && call->which == KW_CALL_CLOSE_SESSION)
-        close_later(guard, call->copy.args.numbers[0]);
-    if (guard->hung > 0)
-        return KW_CKR_TIMED_OUT;
     struct worker *worker = guard->idle;
     if (worker)
         guard->idle = worker->next;
@@ -286,6 +294,112 @@ static CK_RV hand_over(struct kw_guard *guard, struct call *call)
     return wait_for(worker, call, guard->timeout_ms * kw_call_kinds[call->which].patience);
 }
 
+/* ---- one after the other, or all at once ---- */
+
+static bool wants_to_be_alone(const struct call *call)
+{
+    return call->which <= KW_CALL_RESTART;
+}
+
+static void wait_for_change(struct kw_guard *guard)
+{
+    (void)pthread_cond_wait(&guard->changed, &guard->lock);
+}
+
+/* False: a call under way takes its time, or hangs. */
+static bool be_alone(struct kw_guard *guard)
+{
+    const struct timespec end = time_in(OTHERS_END_MS * (uint64_t)NS_A_MS);
+    int code = 0;
+    guard->alone = true;
+    while (guard->inside > 0 && guard->hung == 0 && code != ETIMEDOUT)
+        code = pthread_cond_timedwait(&guard->changed, &guard->lock, &end);
+    guard->alone = guard->inside == 0 && guard->hung == 0;
+    if (guard->alone) {
+        guard->starts++;
+        kw_sessions_void(&guard->sessions);
+    } else {
+        (void)pthread_cond_broadcast(&guard->changed);
+    }
+    return guard->alone;
+}
+
+static void leave(struct kw_guard *guard, const struct call *call)
+{
+    guard->inside--;
+    if (wants_to_be_alone(call))
+        guard->alone = false;
+    if (guard->alone || wants_to_be_alone(call))
+        (void)pthread_cond_broadcast(&guard->changed);
+}
+
+static CK_RV enter(struct kw_guard *guard, const struct call *call)
+{
+    while (guard->alone && guard->hung == 0)
+        wait_for_change(guard);
+    if (guard->hung == 0 && wants_to_be_alone(call) && !be_alone(guard) && guard->hung == 0)
+        return KW_CKR_BUSY;
+    if (guard->hung > 0)
+        return KW_CKR_TIMED_OUT;
+    guard->inside++;
+    return CKR_OK;
+}
+
+/* ---- the numbers of sessions ---- */
+
+static CK_RV open_session(struct kw_guard *guard, struct call *call)
+{
+    /* `inside` is at least the number of those who are opening one now. */
+    if (!kw_sessions_reserve(&guard->sessions, guard->inside))
+        return KW_CKR_NO_MEMORY;
+    CK_RV rv = hand_over(guard, call);
+    CK_ULONG *session = call->copy.args.results[0];
+    if (rv == CKR_OK)
+        *session = kw_sessions_add(&guard->sessions, *session);
+    return rv;
+}
+
+static CK_RV call_in_session(struct kw_guard *guard, struct call *call)
+{
+    CK_SESSION_HANDLE number = call->copy.args.numbers[0];
+    if (!kw_sessions_find(&guard->sessions, number, &call->copy.args.numbers[0]))
+        return CKR_SESSION_HANDLE_INVALID;
+    if (call->which == KW_CALL_CLOSE_SESSION)
+        kw_sessions_remove(&guard->sessions, number);
+    return hand_over(guard, call);
+}
+
+/* While a call hangs, what is to be closed is noted. */
+static void close_when_back(struct kw_guard *guard, const struct call *call)
+{
+    CK_SESSION_HANDLE handle;
+    if (call->which != KW_CALL_CLOSE_SESSION ||
+        !kw_sessions_find(&guard->sessions, call->copy.args.numbers[0], &handle))
+        return;
+    kw_sessions_remove(&guard->sessions, call->copy.args.numbers[0]);
+    close_later(guard, handle);
+}
+
+static CK_RV do_inside(struct kw_guard *guard, struct call *call)
+{
+    if (call->which == KW_CALL_OPEN_SESSION)
+        return open_session(guard, call);
+    return call->which >= KW_CALL_CLOSE_SESSION ? call_in_session(guard, call)
+                                                : hand_over(guard, call);
+}
+
+static CK_RV call_under_lock(struct kw_guard *guard, struct call *call)
+{
+    CK_RV rv = enter(guard, call);
+    if (rv == CKR_OK) {
+        rv = do_inside(guard, call);
+        leave(guard, call);
+    } else if (rv == KW_CKR_TIMED_OUT) {
+        close_when_back(guard, call);
+    }
+    return rv;
+}
+
 CK_RV kw_guard_call(size_t number, enum kw_call which, const struct kw_call_args *args)
 {
     struct kw_guard *guard = guards[number];
@@ -293,7 +407,7 @@ CK_RV kw_guard_call(size_t number, enum kw_call which, const struct kw_call_args
     if (!call)
         return KW_CKR_NO_MEMORY;
     (void)pthread_mutex_lock(&guard->lock);
-    CK_RV rv = hand_over(guard, call);
+    CK_RV rv = call_under_lock(guard, call);
     bool abandoned = call->abandoned;
     (void)pthread_mutex_unlock(&guard->lock);
     if (abandoned)
@@ -321,6 +435,12 @@ CK_RV kw_guard_decrypt(const struct kw_guard *guard, CK_SESSION_HANDLE session,
     return kw_guard_call(guard->number, KW_CALL_DECRYPT_AT_ONCE, &args);
 }
 
+CK_RV kw_guard_restart(const struct kw_guard *guard, struct kw_init_args *init)
+{
+    const struct kw_call_args args = {.out = init, .out_size = sizeof(*init)};
+    return kw_guard_call(guard->number, KW_CALL_RESTART, &args);
+}
+
 /* ---- the guard ---- */
 
 /* Only the thread that forked is in the child. */
@@ -330,8 +450,10 @@ static void start_anew_in_child(void)
         if (!guards[i])
             continue;
         (void)pthread_mutex_init(&guards[i]->lock, NULL);
+        monotonic_cond_init(&guards[i]->changed);
         guards[i]->idle = NULL;
-        guards[i]->hung = 0;
+        guards[i]->inside = guards[i]->hung = 0;
+        guards[i]->alone = false;
         atomic_store(&guards[i]->under_way, 0);
         guards[i]->unclosed_count = 0;
     }
@@ -361,6 +483,7 @@ enum kw_status kw_guard_new(const CK_FUNCTION_LIST *real, struct kw_guard **ret_
         return kw_fail_memory(err);
     }
     (void)pthread_once(&once, watch_forks);
+    monotonic_cond_init(&guard->changed);
     guard->number = number;
     guard->real = real;
     guard->timeout_ms = DEFAULT_TIMEOUT_MS;
@@ -377,6 +500,8 @@ void kw_guard_free(struct kw_guard *guard)
         return;
     kw_guard_rest(guard);
     guards[guard->number] = NULL;
+    kw_sessions_cleanup(&guard->sessions);
+    (void)pthread_cond_destroy(&guard->changed);
     (void)pthread_mutex_destroy(&guard->lock);
     free(guard);
 }
@@ -401,6 +526,22 @@ bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms)
         *ret_waited_ms = guard->waited_ms;
     (void)pthread_mutex_unlock(&guard->lock);
     return stuck;
+}
+
+unsigned long kw_guard_starts(struct kw_guard *guard)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    unsigned long starts = guard->starts;
+    (void)pthread_mutex_unlock(&guard->lock);
+    return starts;
+}
+
+size_t kw_guard_sessions(struct kw_guard *guard)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    size_t count = guard->sessions.count;
+    (void)pthread_mutex_unlock(&guard->lock);
+    return count;
 }
 
 void kw_guard_rest(struct kw_guard *guard)

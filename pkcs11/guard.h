@@ -1,6 +1,12 @@
 /* A deadline for each call into a module. The module's functions are called in threads of the
  * guard's own, with copies of their arguments, so that whoever called can go on without an answer.
- */
+ *
+ * And a module that may be started anew while others use it. C_Initialize, C_Finalize and
+ * kw_guard_restart have the module to themselves: they wait a few seconds for the calls that are
+ * under way, and those that come meanwhile wait for them. What was open before is void then, and
+ * whoever had it finds out by his next call: sessions have numbers of the guard's own, none of
+ * which is ever given twice, so that one from before answers CKR_SESSION_HANDLE_INVALID without the
+ * module being asked, which may use the same handle for another token's session now. */
 #ifndef KW_PKCS11_GUARD_H
 #define KW_PKCS11_GUARD_H
 
@@ -20,6 +26,14 @@ void kw_guard_free(struct kw_guard *guard);
 const CK_FUNCTION_LIST *kw_guard_functions(const struct kw_guard *guard);
 /* For the calls that begin from now on; some get a multiple of it, see guard_calls.c. */
 void kw_guard_set_timeout(struct kw_guard *guard, unsigned timeout_ms);
+/* C_Finalize and C_Initialize as one call. KW_CKR_BUSY, as from those two: other calls did not end
+ * soon, so nothing was done. */
+CK_RV kw_guard_restart(const struct kw_guard *guard, struct kw_init_args *init);
+/* How often something had the module to itself. Slots may have other numbers, and sessions are
+ * void, where this is not what it was. */
+unsigned long kw_guard_starts(struct kw_guard *guard);
+/* How many sessions are open, as far as it is known. */
+size_t kw_guard_sessions(struct kw_guard *guard);
 /* Whether a call has not come back yet. *ret_waited_ms (or NULL): how long one was waited for. */
 bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms);
 /* C_DecryptInit and, where that succeeds, C_Decrypt, within the time of one call: handing a call to
@@ -33,7 +47,7 @@ void kw_guard_rest(struct kw_guard *guard);
 /* How many C_Logins failed, so far, after nobody waited for their answers any more. */
 unsigned kw_guard_late_refusals(struct kw_guard *guard);
 
-/* ---- between guard.c, guard_calls.c and guard_copy.c ---- */
+/* ---- between guard.c, guard_calls.c, guard_copy.c and guard_sessions.c ---- */
 
 /* The arguments of every function that is used here, each in the place of its kind. */
 struct kw_call_args {
@@ -52,8 +66,11 @@ struct kw_call_args {
 };
 
 enum kw_call {
+    /* The module to themselves have */
     KW_CALL_INITIALIZE,
     KW_CALL_FINALIZE,
+    KW_CALL_RESTART, /* both */
+    /* without a session are */
     KW_CALL_GET_INFO,
     KW_CALL_GET_SLOT_LIST,
     KW_CALL_GET_SLOT_INFO,
@@ -61,6 +78,7 @@ enum kw_call {
     KW_CALL_INIT_TOKEN,
     KW_CALL_INIT_PIN,
     KW_CALL_OPEN_SESSION,
+    /* and in the session numbers[0] are */
     KW_CALL_CLOSE_SESSION,
     KW_CALL_GET_SESSION_INFO,
     KW_CALL_LOGIN,
@@ -114,5 +132,25 @@ bool kw_call_copy_init(struct kw_call_copy *copy, const struct kw_call_kind *kin
 void kw_call_copy_back(const struct kw_call_copy *copy, const struct kw_call_kind *kind,
                        const struct kw_call_args *args);
 void kw_call_copy_cleanup(struct kw_call_copy *copy);
+
+/* The sessions of a module that are open. All zero: none. */
+struct kw_sessions {
+    struct kw_session_number {
+        CK_SESSION_HANDLE number, handle; /* outside of the guard, and the module's */
+    } * items;
+    size_t count;
+    size_t room;
+    CK_SESSION_HANDLE last; /* number that was given */
+};
+/* Room for so many more to be added. False where there is no memory. */
+bool kw_sessions_reserve(struct kw_sessions *sessions, size_t more);
+/* Gives the number. */
+CK_SESSION_HANDLE kw_sessions_add(struct kw_sessions *sessions, CK_SESSION_HANDLE handle);
+bool kw_sessions_find(const struct kw_sessions *sessions, CK_SESSION_HANDLE number,
+                      CK_SESSION_HANDLE *ret_handle);
+void kw_sessions_remove(struct kw_sessions *sessions, CK_SESSION_HANDLE number);
+/* All that are open. */
+void kw_sessions_void(struct kw_sessions *sessions);
+void kw_sessions_cleanup(struct kw_sessions *sessions);
 
 #endif

@@ -17,6 +17,13 @@ static CK_RV run_finalize(const CK_FUNCTION_LIST *real, const struct kw_call_arg
     return real->C_Finalize(NULL);
 }
 
+/* Whatever became of the first: a module that can't even be ended may be well after the second. */
+static CK_RV run_restart(const CK_FUNCTION_LIST *real, const struct kw_call_args *args)
+{
+    (void)real->C_Finalize(NULL);
+    return real->C_Initialize(args->out);
+}
+
 static CK_RV run_get_info(const CK_FUNCTION_LIST *real, const struct kw_call_args *args)
 {
     return real->C_GetInfo(args->out);
@@ -186,6 +193,7 @@ static CK_RV run_unwrap_key(const CK_FUNCTION_LIST *real, const struct kw_call_a
 const struct kw_call_kind kw_call_kinds[KW_CALL_COUNT] = {
     [KW_CALL_INITIALIZE] = {run_initialize, 1, false, false},
     [KW_CALL_FINALIZE] = {run_finalize, 1, false, false},
+    [KW_CALL_RESTART] = {run_restart, 2, false, false},
     [KW_CALL_GET_INFO] = {run_get_info, 1, false, false},
     [KW_CALL_GET_SLOT_LIST] = {run_get_slot_list, 1, false, false},
     [KW_CALL_GET_SLOT_INFO] = {run_get_slot_info, 1, false, false},

@@ -10,9 +10,10 @@
 
 /* ---- answers of a token: rv.c ---- */
 
-/* Answers of our own; no vendor's numbers begin with "KW". The first two are the guard's. */
+/* Answers of our own; no vendor's numbers begin with "KW". All but the last are the guard's. */
 #define KW_CKR_TIMED_OUT (CKR_VENDOR_DEFINED | 0x4B570001UL) /* or the module is stuck */
 #define KW_CKR_NO_MEMORY (CKR_VENDOR_DEFINED | 0x4B570002UL) /* the module was not called */
+#define KW_CKR_BUSY      (CKR_VENDOR_DEFINED | 0x4B570004UL) /* with other calls */
 #define KW_CKR_NONSENSE  (CKR_VENDOR_DEFINED | 0x4B570003UL) /* CKR_OK, with what can't be */
 
 /* What a CK_RV means for what to do next. */
@@ -88,19 +89,15 @@ enum kw_status kw_module_no_answer(const struct kw_module *module, const char *l
                                    struct kw_error *err);
 const char *kw_module_path(const struct kw_module *module);
 const struct kw_quirks *kw_module_quirks(const struct kw_module *module);
-/* C_Initialize again after somebody else finalised the module, once no other token is in the middle
- * of something (`in_use` is the caller's own, as below). False if that fails or takes too long. */
-bool kw_module_revive(struct kw_module *module, const unsigned *in_use);
-/* Around the use of sessions: the module is not started anew for another token meanwhile. Returns
- * how often it was started: the numbers of sessions from before the last time may be those of
- * another token's now. *in_use counts for the token, and is the module's to change. */
-unsigned long kw_module_enter(struct kw_module *module, unsigned *in_use);
-void kw_module_leave(struct kw_module *module, unsigned *in_use);
-unsigned long kw_module_starts(struct kw_module *module);
-/* C_Finalize and C_Initialize: the only cure for a module whose daemon or storage came back.
- * Refused (false) where another kw_token uses the module or it was not initialised here. The caller
- * has no session open. */
-bool kw_module_restart(struct kw_module *module);
+/* How often the module was started; see guard.h. The slots may have other numbers than before, and
+ * what was open is void. */
+unsigned long kw_module_starts(const struct kw_module *module);
+/* C_Finalize and C_Initialize: the only cure for a module whose daemon or storage came back, and
+ * C_Initialize alone where `failure`, which a token met, says that somebody else finalised it. All
+ * tokens of the module lose their sessions and the login, and find their own way back: see guard.h
+ * and token.c. Done at once where no session is open, else not again and again, as the others may
+ * be well. True also where it was done since kw_module_starts gave `starts`. */
+bool kw_module_start_anew(struct kw_module *module, unsigned long starts, CK_RV failure);
 /* PINs that a token of this module refused; kept as long as the process lives, so that opening the
  * token once more does not send one twice. */
 bool kw_module_pin_was_refused(struct kw_module *module, const CK_TOKEN_INFO *token,
@@ -217,8 +214,6 @@ struct kw_token {
     kw_pin_fn ask_pin;
     void *ask_pin_context;
 
-    unsigned in_use; /* kw_module_enter's */
-
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t session_freed;
     CK_SLOT_ID slot;
@@ -252,7 +247,6 @@ struct kw_token {
 struct kw_session {
     CK_SESSION_HANDLE handle;
     unsigned long epoch;
-    unsigned long starts; /* of the module, when it was opened */
     CK_RV failure;
     bool input_doubted; /* what failed may be the ciphertext: the token itself may be well */
 };
@@ -299,7 +293,7 @@ enum kw_status kw_token_login_for_key(struct kw_token *token, CK_SESSION_HANDLE 
 enum kw_status kw_pool_take(struct kw_token *token, struct kw_session *ret_session,
                             struct kw_error *err);
 void kw_pool_give_back(struct kw_token *token, struct kw_session *session);
-/* Closes the idle sessions, unless the module was started anew. Under the lock. */
+/* Closes the idle sessions. Under the lock. */
 void kw_pool_close_idle(struct kw_token *token);
 enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_session,
                                struct kw_error *err);

@@ -167,10 +167,13 @@ static enum kw_status send_pin(struct kw_token *token, CK_SESSION_HANDLE session
     return KW_OK;
 }
 
+/* After the module was started anew, the slot's number may be another token's. */
 static enum kw_status read_flags(const struct kw_token *token, CK_TOKEN_INFO *info,
                                  struct kw_error *err)
 {
     CK_RV rv = token->functions->C_GetTokenInfo(token->slot, info);
+    if (rv == CKR_OK && !kw_same_token(info, &token->identity))
+        rv = CKR_TOKEN_NOT_PRESENT;
     return rv == CKR_OK ? KW_OK : kw_token_fail(token, rv, "tell its state", err);
 }
 

@@ -14,7 +14,12 @@
 #define SHOWN        192
 
 #define DEFAULT_TIMEOUT_S 30
-#define OTHERS_END_S      3
+
+/* Between two starts that others feel: each time twice as long, until none was wanted for a while.
+ */
+#define PAUSE_MIN_MS 1000
+#define PAUSE_MAX_MS 60000
+#define QUIET_PAUSES 10
 
 struct refused_pin {
     CK_TOKEN_INFO token;
@@ -35,11 +40,8 @@ struct kw_module {
     size_t users;
     bool initialized_here;
 
-    pthread_mutex_t use_lock; /* guards the next four; not held while the module works */
-    pthread_cond_t use_changed;
-    unsigned in_use;
-    bool starting;
-    unsigned long starts;
+    uint64_t pause_ms;     /* after the last start that others felt */
+    uint64_t pause_end_ms; /* when that is over */
 
     struct refused_pin refused[REFUSED_PINS];
     size_t next_refused;
@@ -101,31 +103,25 @@ static enum kw_status load_functions(struct kw_module *module, struct kw_error *
     return status;
 }
 
-static void count_start(struct kw_module *module)
-{
-    (void)pthread_mutex_lock(&module->use_lock);
-    module->starts++;
-    (void)pthread_mutex_unlock(&module->use_lock);
-}
-
-static CK_RV initialize_once(struct kw_module *module)
+static CK_RV initialize_once(struct kw_module *module, bool finalize)
 {
     struct kw_init_args init = {
         .args = {.flags = CKF_OS_LOCKING_OK, .pReserved = module->init_args}};
-    CK_RV rv = module->functions->C_Initialize(&init);
+    CK_RV rv =
+        finalize ? kw_guard_restart(module->guard, &init) : module->functions->C_Initialize(&init);
+    if (finalize && rv != KW_CKR_BUSY)
+        module->initialized_here = false;
     /* Where it comes back late and says that it was done, it was done here. */
     if (rv == CKR_OK || kw_rv_meaning(rv) == KW_RV_TIMED_OUT)
         module->initialized_here = true;
-    if (rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
-        count_start(module);
     return rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
 }
 
-static CK_RV initialize(struct kw_module *module)
+static CK_RV initialize(struct kw_module *module, bool finalize)
 {
-    CK_RV rv = initialize_once(module);
+    CK_RV rv = initialize_once(module, finalize);
     bool passing = kw_rv_remedy(rv) != KW_REMEDY_NONE && kw_rv_meaning(rv) != KW_RV_TIMED_OUT;
-    return passing ? initialize_once(module) : rv;
+    return passing ? initialize_once(module, false) : rv;
 }
 
 static void recognize(struct kw_module *module)
@@ -138,7 +134,7 @@ static void recognize(struct kw_module *module)
 
 static enum kw_status start(struct kw_module *module, struct kw_error *err)
 {
-    CK_RV rv = initialize(module);
+    CK_RV rv = initialize(module, false);
     if (rv == CKR_OK) {
         recognize(module);
         return KW_OK;
@@ -160,8 +156,6 @@ static void discard(struct kw_module *module)
     kw_guard_free(module->guard);
     if (module->library)
         (void)dlclose(module->library);
-    (void)pthread_cond_destroy(&module->use_changed);
-    (void)pthread_mutex_destroy(&module->use_lock);
     free(module->init_args);
     free(module->path);
     free(module);
@@ -176,12 +170,6 @@ static enum kw_status load(const char *path, struct kw_module **ret_module, stru
         free(module);
         return kw_fail_memory(err);
     }
-    pthread_condattr_t monotonic;
-    (void)pthread_condattr_init(&monotonic); /* none of these can fail on Linux */
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&module->use_changed, &monotonic);
-    (void)pthread_mutex_init(&module->use_lock, NULL);
-    (void)pthread_condattr_destroy(&monotonic);
     enum kw_status status;
     module->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (module->library) {
@@ -306,8 +294,10 @@ void kw_module_put(struct kw_module *module)
         (void)module->functions->C_Finalize(NULL); /* does nothing where the module is stuck */
         module->initialized_here = kw_module_is_stuck(module);
     }
-    if (module->users == 0)
+    if (module->users == 0) {
         kw_guard_rest(module->guard);
+        module->pause_ms = module->pause_end_ms = 0;
+    }
     (void)pthread_mutex_unlock(&table_lock);
 }
 
@@ -363,80 +353,40 @@ const struct kw_quirks *kw_module_quirks(const struct kw_module *module)
     return module->quirks;
 }
 
-unsigned long kw_module_enter(struct kw_module *module, unsigned *in_use)
+unsigned long kw_module_starts(const struct kw_module *module)
 {
-    (void)pthread_mutex_lock(&module->use_lock);
-    while (module->starting)
-        (void)pthread_cond_wait(&module->use_changed, &module->use_lock);
-    module->in_use++;
-    (*in_use)++;
-    unsigned long starts = module->starts;
-    (void)pthread_mutex_unlock(&module->use_lock);
-    return starts;
+    return kw_guard_starts(module->guard);
 }
 
-void kw_module_leave(struct kw_module *module, unsigned *in_use)
+/* A token that stays away is tried for days. */
+static void begin_pause(struct kw_module *module, uint64_t since_ms)
 {
-    (void)pthread_mutex_lock(&module->use_lock);
-    module->in_use--;
-    (*in_use)--;
-    (void)pthread_cond_broadcast(&module->use_changed);
-    (void)pthread_mutex_unlock(&module->use_lock);
+    bool quiet = since_ms - module->pause_end_ms >= QUIET_PAUSES * module->pause_ms;
+    uint64_t pause_ms = quiet ? PAUSE_MIN_MS : 2 * module->pause_ms;
+    module->pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS;
+    module->pause_end_ms = kw_now_ms() + module->pause_ms;
 }
 
-unsigned long kw_module_starts(struct kw_module *module)
+static CK_RV restart(struct kw_module *module, CK_RV failure)
 {
-    (void)pthread_mutex_lock(&module->use_lock);
-    unsigned long starts = module->starts;
-    (void)pthread_mutex_unlock(&module->use_lock);
-    return starts;
+    uint64_t now_ms = kw_now_ms();
+    bool felt = kw_guard_sessions(module->guard) > 0;
+    if (!module->initialized_here || kw_module_is_stuck(module) ||
+        (felt && (kw_rv_remedy(failure) == KW_REMEDY_NONE || now_ms < module->pause_end_ms)))
+        return KW_CKR_BUSY;
+    CK_RV rv = initialize(module, true);
+    if (felt)
+        begin_pause(module, now_ms);
+    return rv;
 }
 
-/* Until no other token has anything under way. The module is not initialised, so that all of it
- * fails soon; what is still there then waits for this very token. */
-static bool begin_start(struct kw_module *module, const unsigned *in_use)
+bool kw_module_start_anew(struct kw_module *module, unsigned long starts, CK_RV failure)
 {
-    struct timespec end = {.tv_sec = 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += OTHERS_END_S;
-    int code = 0;
-    (void)pthread_mutex_lock(&module->use_lock);
-    while ((module->starting || module->in_use > *in_use) && code != ETIMEDOUT)
-        code = pthread_cond_timedwait(&module->use_changed, &module->use_lock, &end);
-    bool may = !module->starting && module->in_use == *in_use;
-    module->starting |= may;
-    (void)pthread_mutex_unlock(&module->use_lock);
-    return may;
-}
-
-static void end_start(struct kw_module *module)
-{
-    (void)pthread_mutex_lock(&module->use_lock);
-    module->starting = false;
-    (void)pthread_cond_broadcast(&module->use_changed);
-    (void)pthread_mutex_unlock(&module->use_lock);
-}
-
-bool kw_module_revive(struct kw_module *module, const unsigned *in_use)
-{
-    if (!begin_start(module, in_use))
-        return false;
+    bool ended = kw_rv_meaning(failure) == KW_RV_NOT_INITIALIZED;
     (void)pthread_mutex_lock(&table_lock);
-    CK_RV rv = initialize(module);
-    (void)pthread_mutex_unlock(&table_lock);
-    end_start(module);
-    return rv == CKR_OK;
-}
-
-bool kw_module_restart(struct kw_module *module)
-{
-    (void)pthread_mutex_lock(&table_lock);
-    bool done = module->users == 1 && module->initialized_here && !kw_module_is_stuck(module);
-    if (done) {
-        (void)module->functions->C_Finalize(NULL);
-        module->initialized_here = false;
-        done = initialize(module) == CKR_OK;
-    }
+    bool done = kw_module_starts(module) != starts;
+    if (!done)
+        done = (ended ? initialize(module, false) : restart(module, failure)) == CKR_OK;
     (void)pthread_mutex_unlock(&table_lock);
     return done;
 }

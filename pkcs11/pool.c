@@ -4,8 +4,7 @@
 
 void kw_pool_close_idle(struct kw_token *token)
 {
-    bool hold = token->starts == kw_module_starts(token->module);
-    for (size_t i = 0; i < token->idle_count && hold; i++)
+    for (size_t i = 0; i < token->idle_count; i++)
         (void)token->functions->C_CloseSession(token->idle[i]);
     token->open_count -= token->idle_count;
     token->idle_count = 0;
@@ -21,15 +20,30 @@ static enum kw_status no_session(const struct kw_token *token, CK_RV rv, struct 
                       token->info.label, kw_rv_name(rv, name));
 }
 
+/* Under the lock, which is let go of while the token works. A slot's number may be another token's
+ * after the module was started anew. */
+static CK_RV open_on_token(struct kw_token *token, CK_FLAGS flags, CK_SESSION_HANDLE *ret_handle)
+{
+    CK_SLOT_ID slot = token->slot;
+    unsigned long starts = token->starts;
+    CK_SESSION_HANDLE handle;
+    (void)pthread_mutex_unlock(&token->lock);
+    CK_RV rv = token->functions->C_OpenSession(slot, flags, NULL, NULL, &handle);
+    if (rv == CKR_OK && kw_module_starts(token->module) != starts) {
+        (void)token->functions->C_CloseSession(handle);
+        rv = CKR_SESSION_HANDLE_INVALID;
+    }
+    (void)pthread_mutex_lock(&token->lock);
+    if (rv == CKR_OK)
+        *ret_handle = handle;
+    return rv;
+}
+
 /* Under the lock; a place in open_count is taken already. */
 static enum kw_status open_session(struct kw_token *token, struct kw_session *session,
                                    bool *ret_wait, struct kw_error *err)
 {
-    CK_SLOT_ID slot = token->slot;
-    (void)pthread_mutex_unlock(&token->lock);
-    CK_RV rv = token->functions->C_OpenSession(slot, kw_token_session_flags(token), NULL, NULL,
-                                               &session->handle);
-    (void)pthread_mutex_lock(&token->lock);
+    CK_RV rv = open_on_token(token, kw_token_session_flags(token), &session->handle);
     if (rv == CKR_OK)
         return KW_OK;
     token->open_count--;
@@ -50,12 +64,6 @@ static enum kw_status ensure_connected(struct kw_token *token, struct kw_error *
     return holds ? KW_OK : kw_token_connect(token, err);
 }
 
-static void close_session(struct kw_token *token, const struct kw_session *session)
-{
-    if (session->starts == kw_module_starts(token->module))
-        (void)token->functions->C_CloseSession(session->handle);
-}
-
 static enum kw_status take_locked(struct kw_token *token, struct kw_session *session,
                                   struct kw_error *err)
 {
@@ -64,7 +72,6 @@ static enum kw_status take_locked(struct kw_token *token, struct kw_session *ses
         if (status)
             return status;
         session->epoch = token->epoch;
-        session->starts = token->starts;
         if (token->idle_count > 0) {
             session->handle = token->idle[--token->idle_count];
             return KW_OK;
@@ -99,7 +106,7 @@ void kw_pool_give_back(struct kw_token *token, struct kw_session *session)
         token->idle[token->idle_count++] = session->handle;
     } else {
         (void)pthread_mutex_unlock(&token->lock);
-        close_session(token, session);
+        (void)token->functions->C_CloseSession(session->handle);
         (void)pthread_mutex_lock(&token->lock);
         token->open_count--;
     }
@@ -109,15 +116,10 @@ void kw_pool_give_back(struct kw_token *token, struct kw_session *session)
 
 /* ---- read-write sessions ---- */
 
-/* Under the lock, which is let go of while the token works. */
+/* Under the lock, as above. */
 static CK_RV open_rw(struct kw_token *token, struct kw_session *session)
 {
-    CK_SLOT_ID slot = token->slot;
-    (void)pthread_mutex_unlock(&token->lock);
-    CK_RV rv = token->functions->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL,
-                                               NULL, &session->handle);
-    (void)pthread_mutex_lock(&token->lock);
-    return rv;
+    return open_on_token(token, CKF_SERIAL_SESSION | CKF_RW_SESSION, &session->handle);
 }
 
 enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_session,
@@ -127,7 +129,6 @@ enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_se
     enum kw_status status = ensure_connected(token, err);
     if (!status) {
         ret_session->epoch = token->epoch;
-        ret_session->starts = token->starts;
         token->rw_count++;
         CK_RV rv = open_rw(token, ret_session);
         if (kw_rv_meaning(rv) == KW_RV_SESSION_COUNT && token->idle_count > 0) {
@@ -148,7 +149,7 @@ enum kw_status kw_pool_open_rw(struct kw_token *token, struct kw_session *ret_se
 
 void kw_pool_close_rw(struct kw_token *token, const struct kw_session *session)
 {
-    close_session(token, session);
+    (void)token->functions->C_CloseSession(session->handle);
     (void)pthread_mutex_lock(&token->lock);
     token->rw_count--;
     (void)pthread_mutex_unlock(&token->lock);

@@ -86,6 +86,7 @@ static const struct answer answers[] = {
     ANSWER(CKR_FUNCTION_REJECTED, KW_RV_OTHER),
     {KW_CKR_TIMED_OUT, KW_RV_TIMED_OUT, "no answer in time"},
     {KW_CKR_NO_MEMORY, KW_RV_MEMORY, "no locked memory or thread for it"},
+    {KW_CKR_BUSY, KW_RV_OTHER, "other calls took their time"},
     {KW_CKR_NONSENSE, KW_RV_TROUBLE, "an impossible number of them"},
 };
 

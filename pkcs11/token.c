@@ -51,7 +51,7 @@ static void void_sessions(struct kw_token *token)
 
 static void drop_anchor(struct kw_token *token)
 {
-    if (token->connected && token->starts == kw_module_starts(token->module))
+    if (token->connected)
         (void)token->functions->C_CloseSession(token->anchor);
     token->connected = false;
 }
@@ -74,17 +74,10 @@ static enum kw_status open_anchor(struct kw_token *token, CK_SLOT_ID slot, struc
     if (rv != CKR_OK)
         return kw_token_fail(token, rv, "open a session", err);
     token->connected = true;
+    /* The slot may have been another token's in between. */
+    if (token->starts != kw_module_starts(token->module))
+        return kw_token_fail(token, CKR_SESSION_HANDLE_INVALID, "keep its sessions", err);
     return KW_OK;
-}
-
-/* What was open before the module was started anew is not closed: its numbers may be another
- * token's sessions now. */
-static void forget_if_started_anew(struct kw_token *token, unsigned long starts)
-{
-    void_sessions(token);
-    if (token->starts != starts)
-        drop_anchor(token);
-    token->starts = starts;
 }
 
 /* A login that doesn't show was lost already, or the token never shows one: that it does not have
@@ -124,10 +117,9 @@ static enum kw_status connect_within(struct kw_token *token, struct kw_error *er
 
 static enum kw_status connect_once(struct kw_token *token, struct kw_error *err)
 {
-    forget_if_started_anew(token, kw_module_enter(token->module, &token->in_use));
-    enum kw_status status = connect_within(token, err);
-    kw_module_leave(token->module, &token->in_use);
-    return status;
+    void_sessions(token);
+    token->starts = kw_module_starts(token->module);
+    return connect_within(token, err);
 }
 
 /* Whether connecting is worth another try; the module is started anew for it where that can be. */
@@ -135,10 +127,7 @@ static bool may_connect_now(struct kw_token *token, const struct kw_error *failu
 {
     if (failure->status != KW_TOKEN || token->pin_refused || kw_module_is_stuck(token->module))
         return false;
-    if (kw_rv_meaning(failure->ck_rv) == KW_RV_NOT_INITIALIZED)
-        return kw_module_revive(token->module, &token->in_use);
-    bool alone = token->open_count == 0 && token->rw_count == 0;
-    return (alone && kw_module_restart(token->module)) ||
+    return kw_module_start_anew(token->module, token->starts, failure->ck_rv) ||
            kw_rv_remedy(failure->ck_rv) != KW_REMEDY_NONE;
 }
 
@@ -190,17 +179,13 @@ static enum kw_status run_once(struct kw_token *token, bool rw, kw_session_fn wo
     enum kw_status status =
         rw ? kw_pool_open_rw(token, &session, err) : kw_pool_take(token, &session, err);
     if (!status) {
-        bool holds = kw_module_enter(token->module, &token->in_use) == session.starts;
-        status = holds ? work(token, &session, context, err)
-                       : kw_session_fail(token, &session, CKR_SESSION_HANDLE_INVALID,
-                                         "keep its sessions", err);
+        status = work(token, &session, context, err);
         if (status && !kw_rv_recoverable(session.failure) && lost_login(token, &session))
             session.failure = CKR_USER_NOT_LOGGED_IN;
         if (rw)
             kw_pool_close_rw(token, &session);
         else
             kw_pool_give_back(token, &session);
-        kw_module_leave(token->module, &token->in_use);
     }
     *ret_session = session;
     return status;
@@ -322,6 +307,7 @@ static enum kw_status find_and_connect(struct kw_token *token,
 {
     struct kw_error failure = {.status = KW_OK};
     for (unsigned try = 1;; try++) {
+        unsigned long starts = kw_module_starts(token->module);
         enum kw_status status = find_token(token, options, &failure);
         bool listed = status == KW_OK; /* what connects tries again itself */
         if (listed)
@@ -330,7 +316,8 @@ static enum kw_status find_and_connect(struct kw_token *token,
             return KW_OK;
         bool unseen = status == KW_TOKEN_NOT_FOUND || failure.ck_rv == CKR_TOKEN_NOT_PRESENT;
         bool passing = !listed && try == 1 && kw_rv_remedy(failure.ck_rv) != KW_REMEDY_NONE;
-        if (!(unseen || passing) || try == OPEN_TRIES || !kw_module_restart(token->module))
+        if (!(unseen || passing) || try == OPEN_TRIES ||
+            !kw_module_start_anew(token->module, starts, failure.ck_rv))
             break;
         wait_after_try(try);
     }
@@ -376,10 +363,8 @@ void kw_token_free(struct kw_token *token)
     if (!token)
         return;
     if (token->module) {
-        (void)kw_module_enter(token->module, &token->in_use);
         void_sessions(token);
         drop_anchor(token);
-        kw_module_leave(token->module, &token->in_use);
     }
     kw_module_put(token->module);
     kw_secret_free(token->pin);

@@ -4,9 +4,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "http/http.h"
 #include "serve/serve.h"
 
 struct view {
@@ -41,6 +43,33 @@ static enum kw_service_wish tick(void *context)
     if (stop_requested())
         return KW_STOP;
     return reload_requested() ? KW_RELOAD : KW_GO_ON;
+}
+
+/* ---- file descriptors ---- */
+
+/* What a service has open besides connections: the token's, the trail's, its own. */
+#define OTHER_DESCRIPTORS 256
+
+/* A shell's usual limit is for programs that select(); the one above it is what may be used. */
+static void raise_descriptors(const struct kw_config *config)
+{
+    struct rlimit limit;
+    rlim_t wanted = OTHER_DESCRIPTORS;
+    char line[200];
+    for (size_t i = 0; i < config->listener_count; i++)
+        wanted += config->listeners[i].connections ? (rlim_t)config->listeners[i].connections
+                                                   : KW_HTTP_CONNECTIONS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max >= wanted) /* RLIM_INFINITY is more than any number */
+        return;
+    (void)snprintf(line, sizeof(line),
+                   "warning: at most %llu files can be open, and the [listener]s' connections may "
+                   "need %llu; raise the limit (LimitNOFILE=, ulimit -Hn) or lower connections",
+                   (unsigned long long)limit.rlim_max, (unsigned long long)wanted);
+    tell(NULL, line);
 }
 
 /* ---- sockets that the service manager holds: sd_listen_fds(3)'s protocol ---- */
@@ -97,9 +126,10 @@ static enum kw_status confine_service(struct kw_service *service, const struct v
     return status;
 }
 
-/* The command has to be known before the rest is: its launcher is forked first. */
-static enum kw_status start_launcher(struct view *view, char **argv, char **ret_command,
-                                     struct kw_error *err)
+/* The command has to be known before the rest is: its launcher is forked first, and keeps the
+ * limits that there were. */
+static enum kw_status prepare(struct view *view, char **argv, char **ret_command,
+                              struct kw_error *err)
 {
     struct kw_config config = {.token_count = 0};
     enum kw_status status = kw_config_load(&config, view->arguments->config, err);
@@ -108,6 +138,8 @@ static enum kw_status start_launcher(struct view *view, char **argv, char **ret_
         status =
             *ret_command ? launch(&view->launched, *ret_command, argv, err) : kw_fail_memory(err);
     }
+    if (!status)
+        raise_descriptors(&config);
     kw_config_cleanup(&config);
     return status;
 }
@@ -117,7 +149,7 @@ static enum kw_status serve(struct view *view, char **argv, struct kw_error *err
     char *names = getenv("LISTEN_FDNAMES") ? strdup(getenv("LISTEN_FDNAMES")) : NULL;
     char *command = NULL;
     struct kw_service *service = NULL;
-    enum kw_status status = start_launcher(view, argv, &command, err);
+    enum kw_status status = prepare(view, argv, &command, err);
     struct kw_service_options options = {
         .keyring = {.config_file = view->arguments->config,
                     .token = view->arguments->token,

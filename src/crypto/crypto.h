@@ -120,6 +120,28 @@ enum kw_status kw_rsa_verify_digest(struct kw_crypto *crypto, const struct kw_rs
                                     const uint8_t *signature, size_t signature_len,
                                     struct kw_error *err);
 
+/* ---- private keys that are elsewhere: elsewhere.c ---- */
+
+struct evp_pkey_st; /* OpenSSL's EVP_PKEY */
+/* An RSA key whose private half signs somewhere else, as on a token. */
+struct kw_signing_key {
+    struct kw_rsa_public public;
+    /* Signs a digest, as long as the algorithm's hash. `out` gets as many bytes as the modulus has.
+     * Called from any thread, and from several at a time. */
+    enum kw_status (*sign)(void *context, enum kw_digest_signature alg, const uint8_t *digest,
+                           size_t len, uint8_t out[KW_RSA_MAX_BYTES]);
+    void (*free)(void *context); /* or NULL */
+    void *context;
+};
+/* As OpenSSL has keys (EVP_PKEY), for servers of TLS: it signs data with RSASSA-PKCS1-v1_5 or, with
+ * a salt as long as the digest, RSASSA-PSS, by SHA-256, SHA-384 or SHA-512, and does nothing else.
+ * The context is freed with the last reference to the key, and on failure. `crypto` must outlive
+ * it. KW_KEY_UNUSABLE, KW_NO_MEMORY. */
+enum kw_status kw_private_key_new(struct kw_crypto *crypto, const struct kw_signing_key *key,
+                                  struct evp_pkey_st **ret_key, struct kw_error *err);
+/* One reference less; NULL is none. */
+void kw_private_key_free(struct evp_pkey_st *key);
+
 /* The public half of a key that signs: on the curve P-256, or RSA of 2048 to 4096 bits. */
 struct kw_public_key;
 /* Reads a PEM public key or certificate. KW_CONFIG where it is none of these; `what` names it.

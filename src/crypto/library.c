@@ -14,13 +14,13 @@
 #define TRIAL_SIZE 1024
 
 struct library_kind {
-    const char *providers[2];
-    const char *properties;
+    const char *providers[3];
+    const char *properties, *with_elsewhere;
 };
 static const struct library_kind kinds[] = {
-    [false] = {{"default", NULL}, "provider=default"},
+    [false] = {{"default", NULL, KW_ELSEWHERE}, "provider=default", "?provider=default"},
     /* base has the readers of keys, which are no cryptography and not in the FIPS module. */
-    [true] = {{"fips", "base"}, "fips=yes"},
+    [true] = {{"fips", "base", KW_ELSEWHERE}, "fips=yes", "?fips=yes"},
 };
 
 bool kw_openssl_lacked_memory(void)
@@ -58,6 +58,8 @@ static enum kw_status load_providers(struct kw_crypto *crypto, struct kw_error *
         return kw_fail_openssl(err, KW_CONFIG,
                                "fips = yes, but OpenSSL's configuration can't be loaded; install "
                                "OpenSSL's FIPS provider and run openssl fipsinstall");
+    if (!OSSL_PROVIDER_add_builtin(crypto->context, KW_ELSEWHERE, kw_elsewhere_start))
+        return kw_fail_openssl(err, KW_FAULT, "OpenSSL takes no provider");
     for (size_t i = 0; i < KW_COUNT(crypto->providers); i++) {
         const char *name = kinds[crypto->fips].providers[i];
         if (!name)
@@ -98,6 +100,7 @@ enum kw_status kw_crypto_new(bool fips, struct kw_crypto **ret_crypto, struct kw
         return kw_fail_memory(err);
     crypto->fips = fips;
     crypto->properties = kinds[fips].properties;
+    crypto->with_elsewhere = kinds[fips].with_elsewhere;
 
     enum kw_status status;
     crypto->context = OSSL_LIB_CTX_new();

@@ -2,14 +2,16 @@
 #ifndef KW_CRYPTO_OPENSSL_H
 #define KW_CRYPTO_OPENSSL_H
 
+#include <openssl/core.h>
 #include <openssl/types.h>
 
 #include "crypto/crypto.h"
 
 struct kw_crypto {
     OSSL_LIB_CTX *context;
-    OSSL_PROVIDER *providers[2];
-    const char *properties; /* what every fetch asks for: the provider that was named */
+    OSSL_PROVIDER *providers[3];
+    const char *properties;     /* what every fetch asks for: the provider that was named */
+    const char *with_elsewhere; /* the same, where a key may be one of kw_private_key_new */
     EVP_CIPHER *aes_256_cbc;
     EVP_MD *sha1;
     EVP_MD *sha256;
@@ -27,6 +29,11 @@ EVP_PKEY *kw_rsa_public_import(struct kw_crypto *crypto, const struct kw_rsa_pub
 /* Fetched; owned by `crypto`. */
 const EVP_MD *kw_digest_signature_hash(const struct kw_crypto *crypto,
                                        enum kw_digest_signature alg);
+
+/* The provider of keys that are elsewhere, an OSSL_provider_init_fn. */
+#define KW_ELSEWHERE "keyward"
+int kw_elsewhere_start(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *core,
+                       const OSSL_DISPATCH **ret_functions, void **ret_context);
 
 /* A public key or a certificate's, of any kind, in PEM. KW_CONFIG; the caller frees. */
 enum kw_status kw_pem_import(struct kw_crypto *crypto, const void *pem, size_t len,

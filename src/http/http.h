@@ -103,7 +103,8 @@ struct kw_http_tls {
     const char *certificate; /* path of a PEM chain, the server's own first */
     const char *key;         /* path of its private key in PEM; or NULL, where `private_key` is */
     struct evp_pkey_st *private_key; /* on a token; referenced for as long as it is in use, and used
-                                        by several threads at a time */
+                                        by several threads at a time. NULL too: there is none yet,
+                                        and nobody gets in before kw_http_reload gives one */
     const char *client_ca;           /* path of PEM certificates, or NULL */
     enum kw_client_certificate client_certificate;
     bool only_tls13; /* TLS 1.3 with AES-GCM alone; else TLS 1.2 with ECDHE and AEADs as well */
@@ -112,13 +113,14 @@ struct kw_http_tls {
  * header. */
 #define KW_HTTP_ANONYMOUS_BODY_MAX ((size_t)16 * 1024)
 
+#define KW_HTTP_CONNECTIONS 4096
 struct kw_http_limits { /* 0 is the default in brackets */
     size_t body;    /* bytes [256 KiB]; less where nobody says who it is, see above; those of all
                        of a listener's requests together have a limit too, over which the
                        connections with the oldest unfinished ones are closed */
     size_t headers; /* bytes, with the request line [16 KiB] */
-    size_t connections; /* [4096]; over that, those that idle longest are closed, then those whose
-                           clients have kept the server waiting longest */
+    size_t connections; /* [KW_HTTP_CONNECTIONS]; over that, those that idle longest are closed,
+                           then those whose clients have kept the server waiting longest */
     unsigned idle_s;    /* between two requests of a connection [120] */
     unsigned request_s; /* for TLS's handshake, and from a request's first byte to its last [10] */
     unsigned threads;   /* of the pool [4]; TLS's handshakes have others */
@@ -160,8 +162,8 @@ enum kw_status kw_http_run(struct kw_http_server *server, unsigned drain_ms,
  * answer, those that idle at once; a client that was heard of in the last second has another one
  * for a request that may be on its way. */
 void kw_http_stop(struct kw_http_server *server);
-/* In the loop's thread, so from `tick`: connections that come from now on get these certificates;
- * the others stay as they are. On failure the old ones go on to be used. */
+/* In the loop's thread, so from `tick`, or before kw_http_run: connections that come from now on
+ * get these certificates; the others stay as they are. On failure the old ones go on to be used. */
 enum kw_status kw_http_reload(struct kw_http_server *server, const char *listener,
                               const struct kw_http_tls *tls, struct kw_error *err);
 /* From any thread. */

@@ -72,7 +72,7 @@ static void set_limits(struct kw_http_limits *limits, const struct kw_http_limit
     if (!limits->headers)
         limits->headers = (size_t)16 * 1024;
     if (!limits->connections)
-        limits->connections = 4096;
+        limits->connections = KW_HTTP_CONNECTIONS;
     if (!limits->idle_s)
         limits->idle_s = 120;
     if (!limits->request_s)

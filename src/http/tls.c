@@ -140,6 +140,8 @@ static enum kw_status use_key(struct kw_crypto *crypto, SSL_CTX *context,
                               const struct kw_http_tls *tls, struct kw_error *err)
 {
     EVP_PKEY *read = NULL;
+    if (!tls->private_key && !tls->key)
+        return KW_OK;
     enum kw_status status = tls->private_key ? KW_OK : read_key(crypto, tls->key, &read, err);
     if (status)
         return status;
@@ -185,7 +187,8 @@ static enum kw_status use_client_ca(struct kw_crypto *crypto, SSL_CTX *context,
 enum kw_status kw_http_tls_new(struct kw_crypto *crypto, const struct kw_http_tls *tls,
                                const char *listener, SSL_CTX **ret_tls, struct kw_error *err)
 {
-    SSL_CTX *context = SSL_CTX_new_ex(crypto->context, crypto->properties, TLS_server_method());
+    const char *properties = tls->private_key ? crypto->with_elsewhere : crypto->properties;
+    SSL_CTX *context = SSL_CTX_new_ex(crypto->context, properties, TLS_server_method());
     if (!context)
         return kw_fail_openssl(err, KW_CONFIG, "TLS can't be set up for \"%s\"", listener);
     enum kw_status status =

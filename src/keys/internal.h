@@ -58,6 +58,11 @@ struct picked_key {
     struct picked_key *next;
 };
 
+struct reserved_key {
+    struct kw_rsa_public public;
+    struct reserved_key *next;
+};
+
 struct failover;
 
 struct kw_keyring {
@@ -85,6 +90,7 @@ struct kw_keyring {
     size_t key_count;
     struct key_note *notes; /* one a key */
     struct picked_key *picked;
+    struct reserved_key *reserved;
     struct kw_token_key *signers; /* that are not among the keys that were read */
     size_t signer_count;
     bool signers_read;                /* since the records were that are being judged */
@@ -97,6 +103,8 @@ struct kw_keyring {
 /* Adds a warning. Takes the lock of what is in common alone. */
 void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...) KW_PRINTF(2, 3);
 
+/* All of kw_keyring_reserve. */
+void kw_forget_reserved(struct kw_keyring *keyring);
 /* With the lock held: the keys that were read, and what was concluded from them. */
 void kw_forget_keys(struct kw_keyring *keyring);
 /* With the lock held: opens the token unless that was done. KW_KEY_UNUSABLE where a vault is in its

@@ -261,6 +261,7 @@ static void free_own(struct kw_keyring *keyring)
 {
     if (keyring->common)
         kw_forget_keys(keyring);
+    kw_forget_reserved(keyring);
     kw_token_free(keyring->token);
     kw_vault_free(keyring->vault);
     kw_uri_free(keyring->choice.uri);
@@ -335,4 +336,10 @@ size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct 
 bool kw_keyring_has_token(const struct kw_keyring *keyring)
 {
     return keyring->vault || keyring->choice.module;
+}
+
+const char *kw_keyring_failover(const struct kw_keyring *keyring)
+{
+    const struct kw_config_token *configured = keyring->choice.configured;
+    return configured ? configured->failover : NULL;
 }

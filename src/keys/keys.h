@@ -16,6 +16,8 @@ struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring);
 /* Adds the warnings from number `from` on to `into` (which may be NULL) and returns how many there
  * are in all. */
 size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct kw_strings *into);
+/* The NAME of the [token] that serves where this one fails, or NULL. */
+const char *kw_keyring_failover(const struct kw_keyring *keyring);
 /* Whether a token is named at all, on the command line or in the configuration. */
 bool kw_keyring_has_token(const struct kw_keyring *keyring);
 
@@ -143,6 +145,8 @@ void kw_data_key_cleanup(struct kw_data_key *data_key);
 struct kw_purpose {
     const char *run, *drop, *file;
     const char *client, *request, *correlation, *outer, *pool; /* as in struct kw_deed */
+    bool checked; /* whoever asks has looked whether the key may be used, and does so anew now and
+                     then; it may be a copy of a key of this token, or of the failover's */
 };
 /* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
  * them are answered without the token. Threads that ask at the same time use a session each, also
@@ -174,6 +178,20 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
                                enum kw_digest_signature alg, const struct kw_purpose *purpose,
                                const uint8_t *digest, size_t len, uint8_t out[KW_RSA_MAX_BYTES],
                                struct kw_error *err);
+/* A key on the keyring's own token as kw_private_key_new has it, for a server of TLS; `text` is a
+ * pkcs11: URI. The token is reached now, and the key tried by signing once, which is on record as
+ * "tls.key"; the signatures that handshakes ask for later are not: clients that nobody knows yet
+ * would write the trail. Each has the token's deadlines; while the token is away they fail. No
+ * failover. *ret_public is its public half. The keyring must outlive the key. KW_KEY_*, KW_TOKEN,
+ * KW_PIN_*, KW_AUDIT. tls_key.c. */
+enum kw_status kw_keyring_tls_key(struct kw_keyring *keyring, const char *text,
+                                  const struct kw_purpose *purpose, struct evp_pkey_st **ret_key,
+                                  struct kw_rsa_public *ret_public, struct kw_error *err);
+/* The key with that modulus proves who a server is, and is for nothing else from now on: whoever
+ * lists keys for others to use leaves out what is reserved. *ret_new: it was not so before. */
+enum kw_status kw_keyring_reserve(struct kw_keyring *keyring, const struct kw_rsa_public *public,
+                                  bool *ret_new, struct kw_error *err);
+bool kw_keyring_is_reserved(struct kw_keyring *keyring, const struct kw_rsa_public *public);
 /* AES-256 key wrap by a key on the keyring's own token, as kw_token_aes_wrap has it: RFC 3394 or,
  * `padded`, RFC 5649, of at most KW_AES_DATA_MAX bytes. KW_KEY_UNUSABLE where the token has no
  * mechanism that gives the known answers. These keys have no record and no twin.
@@ -338,6 +356,9 @@ struct kw_key_record {
     struct cJSON *policy;        /* a rotation policy, owned; or NULL */
 };
 void kw_key_record_cleanup(struct kw_key_record *record);
+/* Into a zeroed struct. */
+enum kw_status kw_key_record_copy(const struct kw_key_record *record,
+                                  struct kw_key_record *ret_copy, struct kw_error *err);
 
 /* In the order of precedence. */
 enum kw_key_state { KW_KEY_ENABLED, KW_KEY_DISABLED, KW_KEY_DELETED, KW_KEY_RECORD_BAD };

@@ -40,6 +40,7 @@ static enum kw_status give_id(struct kw_call *call, struct kw_error *err)
     if (status)
         return status;
     call->purpose.request = call->id;
+    call->purpose.checked = true;
     status = kw_http_header(call->answer, request_id, err, "%s", call->id);
     if (!status && call->purpose.correlation)
         status = kw_http_header(call->answer, "x-ms-client-request-id", err, "%s",
@@ -305,19 +306,36 @@ static void count(const struct kw_call *call, const struct kw_api *api, uint64_t
     kw_metrics_request(call->service->metrics, &note);
 }
 
+/* ---- the keys ---- */
+
+static void look_anew(struct kw_call *call)
+{
+    kw_store_leave(call->snapshot);
+    call->snapshot = kw_store_enter(call->service->store);
+}
+
+enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *context,
+                              struct kw_error *err)
+{
+    enum kw_status status =
+        kw_store_change(call->service->store, &call->purpose, work, context, err);
+    look_anew(call);
+    return status;
+}
+
 /* ---- all of it ---- */
 
 /* A key that is not known may have been made by another program since the token was last read. */
 static enum kw_status work(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
-    if (call->route->action != KW_ACT_STATUS && !atomic_load(&call->service->known))
+    if (call->route->action != KW_ACT_STATUS && !call->snapshot)
         return kw_fail(err, KW_TOKEN, "the token's keys were not read yet");
     enum kw_status status = call->route->work(call, ret_json, err);
-    if (status == KW_KEY_NOT_FOUND && kw_store_look_again(call->service->store)) {
-        call->is_refused = false;
-        status = call->route->work(call, ret_json, err);
-    }
-    return status;
+    if (status != KW_KEY_NOT_FOUND || !kw_store_look_again(call->service->store))
+        return status;
+    look_anew(call);
+    call->is_refused = false;
+    return call->route->work(call, ret_json, err);
 }
 
 static enum kw_status serve(struct kw_call *call, const struct kw_api *api, struct kw_error *err)
@@ -337,8 +355,11 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
                    const struct kw_http_request *request, struct kw_http_answer *answer)
 {
     uint64_t began_us = kw_now_us();
-    struct kw_call call = {
-        .service = service, .policy = kw_policy_of(service), .request = request, .answer = answer};
+    struct kw_call call = {.service = service,
+                           .policy = kw_policy_of(service),
+                           .snapshot = kw_store_enter(service->store),
+                           .request = request,
+                           .answer = answer};
     struct kw_error err = {.status = KW_OK};
     answer->status = 200;
     enum kw_status status = serve(&call, api, &err);
@@ -346,6 +367,7 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
         refuse(&call, api, status, &err);
     count(&call, api, began_us);
     kw_json_wipe_delete(call.body);
+    kw_store_leave(call.snapshot);
     kw_policy_leave(call.policy);
 }
 

@@ -56,10 +56,12 @@ struct kw_call {
     const struct kw_route *route;   /* NULL where there is none */
     const struct kw_client *client; /* NULL where it is not known who asks */
     char id[KW_CALL_ID_SIZE];
-    struct kw_purpose purpose;      /* client, request and correlation */
-    const char *name, *version;     /* of the path, or NULL */
-    char restored[KW_NAME_MAX + 1]; /* what the name points to where it came with the body */
-    struct cJSON *body;             /* an object, or NULL where none is wanted */
+    struct kw_purpose purpose;          /* client, request and correlation */
+    const struct kw_snapshot *snapshot; /* of the keys: what was found in it stays while it is the
+                                           call's */
+    const char *name, *version;         /* of the path, or NULL */
+    char restored[KW_NAME_MAX + 1];     /* what the name points to where it came with the body */
+    struct cJSON *body;                 /* an object, or NULL where none is wanted */
     enum kw_refusal refusal;
     bool is_refused;  /* `refusal` says why; else the status does */
     unsigned retry_s; /* for Retry-After, where it is not the row's */
@@ -71,6 +73,10 @@ enum kw_status kw_call_refuse(struct kw_call *call, enum kw_refusal refusal, enu
 /* The same where the key, or the version of it, that the path names is not there: KW_KEY_NOT_FOUND.
  * `kind` is "" or "deleted ". */
 enum kw_status kw_call_no_key(struct kw_call *call, const char *kind, struct kw_error *err);
+
+/* As kw_store_change; the call's snapshot is one that knows of it afterwards. */
+enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *context,
+                              struct kw_error *err);
 
 /* Does what was asked for. *ret_json is the answer, or NULL where the body was set otherwise. */
 typedef enum kw_status (*kw_call_fn)(struct kw_call *call, struct cJSON **ret_json,

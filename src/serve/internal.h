@@ -14,6 +14,8 @@ struct kw_policy {
     atomic_uint users;
     struct kw_config config;
     struct kw_access *access;
+    struct evp_pkey_st *
+        *tls_keys; /* one a listener; NULL where it is no token's, or can't be had */
 };
 enum kw_status kw_policy_load(struct kw_crypto *crypto, const char *config_file,
                               struct kw_policy **ret_policy, struct kw_error *err);
@@ -58,7 +60,6 @@ struct kw_service {
     char resource[KW_HOST_SIZE];    /* what tokens are for */
     char prefix[KW_PREFIX_MAX + 1]; /* of the proxy's paths */
     struct kw_api vault, proxy, status;
-    atomic_bool known; /* the keys were read once */
     atomic_bool ready, stopping;
     atomic_uint denials; /* that were put on the trail in this second */
     atomic_ullong denial_second;
@@ -81,9 +82,22 @@ void kw_service_tell(struct kw_service *service, const char *format, ...) KW_PRI
 void kw_service_tell_failure(struct kw_service *service, const char *request, const char *why);
 void kw_service_tell_left_out(struct kw_service *service);
 
-/* What a listener's TLS is to be. KW_CONFIG. */
+/* What a listener's TLS is to be, but for a key that is on the token. KW_CONFIG. */
 enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct kw_http_tls *tls,
                                struct kw_error *err);
+/* ---- keys of listeners that are on the token: tls_key.c ---- */
+
+/* Before the first connection: each listener of the service's policy has its key, or it can't
+ * start. KW_CONFIG for a key that can't be the one, KW_TOKEN and so on, KW_AUDIT. */
+enum kw_status kw_tls_keys_begin(struct kw_service *service, struct kw_error *err);
+/* Finds those of a policy that is to replace the service's, and tells which can't be had. Waits for
+ * the token. */
+void kw_tls_keys_find(struct kw_service *service, struct kw_policy *policy);
+/* In the loop's thread: all listeners get the certificates and keys of the service's policy. One
+ * that can't goes on with its old ones, and that is told. */
+void kw_replace_certificates(struct kw_service *service);
+void kw_tls_keys_free(struct kw_policy *policy);
+
 /* Has the command of [service] notify told of an event, and does not wait for it: notify.c. Texts
  * may be NULL but for the event's name. */
 struct kw_event {

@@ -40,6 +40,7 @@ void kw_policy_leave(struct kw_policy *policy)
     if (!policy || atomic_fetch_sub(&policy->users, 1) > 1)
         return;
     kw_access_free(policy->access);
+    kw_tls_keys_free(policy);
     kw_config_cleanup(&policy->config);
     free(policy);
 }

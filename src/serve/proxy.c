@@ -126,14 +126,12 @@ static cJSON *describe_rsa(const struct kw_stored *stored)
 static enum kw_status metadata(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    kw_store_enter(call->service->store);
-    enum kw_status status = kw_store_find(call->service->store, call->name, NULL, &stored, err);
+    enum kw_status status = kw_store_find(call->snapshot, call->name, NULL, &stored, err);
     if (!status && kw_key_state(stored->record) != KW_KEY_ENABLED)
         status = kw_call_refuse(call, KW_REFUSE_DISABLED, KW_KEY_UNUSABLE, err,
                                 "The key \"%s\" is disabled.", call->name);
     if (!status)
         *ret_json = describe_rsa(stored);
-    kw_store_leave(call->service->store);
     return status == KW_KEY_NOT_FOUND ? aes_metadata(call, ret_json, err) : status;
 }
 
@@ -171,14 +169,12 @@ static enum kw_status use_rsa(struct kw_call *call, bool wraps, enum kw_wrap_alg
                               struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    kw_store_enter(call->service->store);
     enum kw_status status = kw_use_find(call, NULL, &stored, err);
     if (!status)
         status = kw_use_check(call, stored, wraps ? KW_OP_WRAP : KW_OP_UNWRAP, err);
     if (!status)
         status = wraps ? kw_use_public(call, stored, "wrap", alg, in, ret_out, err)
                        : kw_use_private(call, stored, "unwrap", alg, in, ret_out, err);
-    kw_store_leave(call->service->store);
     return status;
 }
 

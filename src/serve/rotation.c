@@ -161,7 +161,6 @@ enum kw_status kw_get_policy(struct kw_call *call, struct cJSON **ret_json, stru
 {
     const struct kw_stored *stored = NULL;
     char id[KW_KID_SIZE];
-    kw_store_enter(call->service->store);
     enum kw_status status = kw_use_find(call, NULL, &stored, err);
     if (!status) {
         const cJSON *policy = stored->record->policy;
@@ -170,7 +169,6 @@ enum kw_status kw_get_policy(struct kw_call *call, struct cJSON **ret_json, stru
         *ret_json = policy ? cJSON_Duplicate(policy, true) : default_policy();
         kw_json_add_text(*ret_json, "id", id);
     }
-    kw_store_leave(call->service->store);
     return status;
 }
 
@@ -202,7 +200,7 @@ enum kw_status kw_put_policy(struct kw_call *call, struct cJSON **ret_json, stru
     struct setting_policy job = {.call = call, .policy = cJSON_CreateObject()};
     enum kw_status status = copy_policy(call, job.policy, err);
     if (!status)
-        status = kw_store_change(call->service->store, &call->purpose, put_now, &job, err);
+        status = kw_call_change(call, put_now, &job, err);
     cJSON_Delete(job.policy);
     return status ? status : kw_get_policy(call, ret_json, err);
 }

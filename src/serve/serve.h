@@ -34,7 +34,8 @@ void kw_service_keyrings(struct kw_service *service, struct kw_keyring *keyrings
 enum kw_status kw_service_allow(struct kw_service *service, struct kw_confinement *confinement,
                                 struct kw_error *err);
 /* Serves until it is to stop; then what was begun is answered, for at most [service] drain seconds.
- * That the token can't be reached is no failure: it is tried again. */
+ * That the token can't be reached is no failure, as it is tried again; but for a listener whose key
+ * is on it. */
 enum kw_status kw_service_run(struct kw_service *service, struct kw_error *err);
 void kw_service_free(struct kw_service *service);
 

@@ -103,15 +103,15 @@ enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct
                                struct kw_error *err)
 {
     const struct listener_row *row = row_of(listener->name);
-    *tls = (struct kw_http_tls){.certificate = listener->certificate,
-                                .key = listener->key,
-                                .client_ca = listener->client_ca,
-                                .only_tls13 = row->only_tls13};
     if (!listener->certificate || !listener->key)
         return kw_fail(err, KW_CONFIG,
                        "[listener %s] needs certificate and key; hsm-setup/certificates makes some "
                        "for trials",
                        listener->name);
+    *tls = (struct kw_http_tls){.certificate = listener->certificate,
+                                .key = kw_is_uri(listener->key) ? NULL : listener->key,
+                                .client_ca = listener->client_ca,
+                                .only_tls13 = row->only_tls13};
     return choose_certificates(listener, row, &tls->client_certificate, err);
 }
 
@@ -318,27 +318,6 @@ enum kw_status kw_service_allow(struct kw_service *service, struct kw_confinemen
 
 /* ---- running ---- */
 
-/* In the loop's thread. */
-static void replace_certificates(struct kw_service *service)
-{
-    struct kw_policy *policy = kw_policy_of(service);
-    for (size_t i = 0; i < policy->config.listener_count; i++) {
-        const struct kw_config_listener *listener = &policy->config.listeners[i];
-        struct kw_http_tls tls;
-        struct kw_error err;
-        if (!listener->certificate)
-            continue;
-        enum kw_status status = kw_listener_tls(listener, &tls, &err);
-        if (!status)
-            status = kw_http_reload(service->http, listener->name, &tls, &err);
-        kw_service_tell(service,
-                        status ? "[listener %s] goes on with its old certificate: %s"
-                               : "[listener %s] has its certificate read anew%s",
-                        listener->name, status ? err.message : "");
-    }
-    kw_policy_leave(policy);
-}
-
 static void tick(void *context)
 {
     struct kw_service *service = context;
@@ -353,7 +332,7 @@ static void tick(void *context)
     }
     (void)pthread_mutex_unlock(&service->lock);
     if (tls_due)
-        replace_certificates(service);
+        kw_replace_certificates(service);
     kw_service_tell_left_out(service);
     if (wish == KW_STOP && !atomic_exchange(&service->stopping, true)) {
         kw_service_tell(service, "stopping: what was begun is answered first");
@@ -370,7 +349,9 @@ enum kw_status kw_service_run(struct kw_service *service, struct kw_error *err)
     if (status)
         return status;
     kw_policy_replace(service, policy);
-    status = kw_notifier_start(service, err);
+    status = kw_tls_keys_begin(service, err);
+    if (!status)
+        status = kw_notifier_start(service, err);
     if (!status)
         status = kw_caretaker_start(service, err);
     if (!status)

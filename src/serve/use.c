@@ -54,8 +54,7 @@ enum kw_status kw_use_algorithm(struct kw_call *call, const char *name, const ch
 enum kw_status kw_use_find(struct kw_call *call, const char *version,
                            const struct kw_stored **ret_stored, struct kw_error *err)
 {
-    enum kw_status status =
-        kw_store_find(call->service->store, call->name, version, ret_stored, err);
+    enum kw_status status = kw_store_find(call->snapshot, call->name, version, ret_stored, err);
     return status == KW_KEY_NOT_FOUND ? kw_call_no_key(call, "", err) : status;
 }
 

@@ -97,8 +97,7 @@ enum kw_status kw_backup_key(struct kw_call *call, struct cJSON **ret_json, stru
     struct work work = {.call = call, .set = cJSON_CreateObject()};
     struct kw_buffer text = KW_BUFFER_INIT(SET_MAX);
     kw_json_add_text(work.set, "schema", SET_SCHEMA);
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, backup_now, &work, err);
+    enum kw_status status = kw_call_change(call, backup_now, &work, err);
     if (status) {
         cJSON_Delete(work.set);
         return status;
@@ -259,7 +258,7 @@ enum kw_status kw_restore_key(struct kw_call *call, struct cJSON **ret_json, str
     struct work work = {.call = call};
     enum kw_status status = parse_set(&work, err);
     if (!status)
-        status = kw_store_change(call->service->store, &call->purpose, restore_now, &work, err);
+        status = kw_call_change(call, restore_now, &work, err);
     cJSON_Delete(work.set);
     if (status)
         return status;

@@ -17,7 +17,6 @@ struct row {
                           struct kw_secret **ret_out, struct kw_error *err);
 };
 
-/* With the store entered. */
 static enum kw_status use(struct kw_call *call, const struct row *row, const char *alg_name,
                           const struct kw_secret *value, struct kw_error *err)
 {
@@ -46,9 +45,7 @@ static enum kw_status use_value(struct kw_call *call, const struct row *row, str
         status = kw_body_bytes(call, "value", KW_RSA_MAX_BYTES, &value, err);
     if (status)
         return status;
-    kw_store_enter(call->service->store);
     status = use(call, row, alg, value, err);
-    kw_store_leave(call->service->store);
     kw_secret_free(value);
     return status;
 }
@@ -129,9 +126,7 @@ enum kw_status kw_sign_digest(struct kw_call *call, struct cJSON **ret_json, str
         status = parse_digest(call, "value", alg, &digest, err);
     if (status)
         return status;
-    kw_store_enter(call->service->store);
     status = sign(call, alg, digest, ret_json, err);
-    kw_store_leave(call->service->store);
     kw_secret_free(digest);
     return status;
 }
@@ -167,9 +162,7 @@ enum kw_status kw_verify_digest(struct kw_call *call, struct cJSON **ret_json, s
     if (!(status = parse_signature(call, &alg, err)) &&
         !(status = parse_digest(call, "digest", alg, &digest, err)) &&
         !(status = kw_body_bytes(call, "value", KW_RSA_MAX_BYTES, &signature, err))) {
-        kw_store_enter(call->service->store);
         status = verify(call, alg, digest, signature, ret_json, err);
-        kw_store_leave(call->service->store);
     }
     kw_secret_free(signature);
     kw_secret_free(digest);

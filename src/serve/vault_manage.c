@@ -23,11 +23,9 @@ static enum kw_status answer(struct kw_call *call, const char *version, struct c
                              struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    kw_store_enter(call->service->store);
     enum kw_status status = kw_use_find(call, version, &stored, err);
     if (!status)
         *ret_json = kw_bundle(call, stored);
-    kw_store_leave(call->service->store);
     return status;
 }
 
@@ -35,7 +33,7 @@ static enum kw_status change(struct change *job, kw_change_fn work, struct cJSON
                              struct kw_error *err)
 {
     struct kw_call *call = job->call;
-    enum kw_status status = kw_store_change(call->service->store, &call->purpose, work, job, err);
+    enum kw_status status = kw_call_change(call, work, job, err);
     return status ? status : answer(call, job->version, ret_json, err);
 }
 
@@ -278,8 +276,7 @@ static enum kw_status purge_now(struct kw_keyring *keyring, void *context, struc
 enum kw_status kw_delete_key(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     struct change job = {.call = call};
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, delete_now, &job, err);
+    enum kw_status status = kw_call_change(call, delete_now, &job, err);
     return status ? status : kw_get_deleted(call, ret_json, err);
 }
 
@@ -293,8 +290,7 @@ enum kw_status kw_purge_key(struct kw_call *call, struct cJSON **ret_json, struc
 {
     struct change job = {.call = call};
     (void)ret_json;
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, purge_now, &job, err);
+    enum kw_status status = kw_call_change(call, purge_now, &job, err);
     if (!status)
         call->answer->status = 204;
     return status;

@@ -69,11 +69,23 @@ static bool count_call(void)
         return fails ? fault.fail_answer : answer;                                                 \
     } while (0)
 
+static void note_company(void)
+{
+    fault.crowded += kw_steps_under_way() != 1;
+}
+
 static CK_RV initialize(void *args)
 {
+    note_company();
     hang_if("C_Initialize");
     fault.initializes++;
-    return real->C_Initialize(args);
+    if (fault.start_answer)
+        return fault.start_answer;
+    CK_RV rv = real->C_Initialize(args);
+    if (atomic_load(&fault.start_mends))
+        atomic_store(&fault.down, CKR_OK);
+    note_company();
+    return rv;
 }
 
 static void replace(unsigned char field[32], const char *text)
@@ -93,6 +105,15 @@ static CK_RV get_info(CK_INFO *info)
     return rv;
 }
 
+static void leave_out_slot(CK_SLOT_ID *slots, CK_ULONG *count)
+{
+    CK_ULONG kept = 0;
+    for (CK_ULONG i = 0; i < *count; i++)
+        if (slots[i] != fault.away_slot)
+            slots[kept++] = slots[i];
+    *count = kept;
+}
+
 static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *count)
 {
     hang_if("C_GetSlotList");
@@ -101,13 +122,18 @@ static CK_RV get_slot_list(unsigned char present, CK_SLOT_ID *slots, CK_ULONG *c
         *count = 0;
         return CKR_OK;
     }
-    return real->C_GetSlotList(present, slots, count);
+    CK_RV rv = real->C_GetSlotList(present, slots, count);
+    if (slots && rv == CKR_OK && atomic_load(&fault.away))
+        leave_out_slot(slots, count);
+    return rv;
 }
 
 static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
     hang_if("C_GetTokenInfo");
     UNLESS_DOWN();
+    if (atomic_load(&fault.away) && slot == fault.away_slot)
+        return CKR_TOKEN_NOT_PRESENT;
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     info->flags = (info->flags | fault.set_flags) & ~fault.clear_flags;
     return rv;
@@ -364,9 +390,14 @@ static CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG in_l
 
 static CK_RV finalize(void *reserved)
 {
+    note_company();
     fault.finalizes++;
     hang_if("C_Finalize");
-    return real->C_Finalize(reserved);
+    CK_RV rv = real->C_Finalize(reserved);
+    if (rv == CKR_OK)
+        fault.sessions = 0;
+    note_company();
+    return rv;
 }
 
 static CK_RV get_slot_info(CK_SLOT_ID slot, CK_SLOT_INFO *info)

@@ -49,7 +49,11 @@ struct kw_fault {
     bool wrong_signatures;
     bool drop_dates; /* C_GenerateKeyPair gives the public half no CKA_END_DATE */
 
-    _Atomic CK_RV down; /* the answer to all that a token is asked from now on */
+    _Atomic CK_RV down;      /* the answer to all that a token is asked from now on */
+    atomic_bool start_mends; /* that, as soon as the module is started anew */
+    CK_RV start_answer;      /* of C_Initialize */
+    atomic_bool away;        /* there is no token in `away_slot` */
+    CK_SLOT_ID away_slot;
 
     /* The function of this name, "C_Decrypt", blocks until it is released. */
     const char *_Atomic hang;
@@ -75,6 +79,7 @@ struct kw_fault {
     unsigned closes;
     unsigned initializes;
     unsigned finalizes;
+    unsigned crowded; /* C_Initialize or C_Finalize, while another call was under way */
     unsigned init_tokens;
     unsigned calls;
 };

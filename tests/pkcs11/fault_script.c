@@ -1,6 +1,7 @@
 /* The script: its rules, which of them a call meets, and what is left of those that were met. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +36,7 @@ struct rule {
     unsigned long calls; /* 0: all from the first on */
 };
 
+static atomic_uint under_way;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
 static struct rule rules[RULES_MAX];
 static size_t rule_count;
@@ -228,9 +230,15 @@ static void meet_state(struct kw_step *step)
         answer(step, crashed);
 }
 
+unsigned kw_steps_under_way(void)
+{
+    return atomic_load(&under_way);
+}
+
 struct kw_step kw_step_begin(const char *function, CK_SESSION_HANDLE session)
 {
     struct kw_step step = {.function = function};
+    (void)atomic_fetch_add(&under_way, 1);
     (void)pthread_mutex_lock(&lock);
     unsigned long number = count_call(function);
     for (size_t i = 0; i < rule_count; i++)
@@ -254,6 +262,7 @@ CK_RV kw_step_end(const struct kw_step *step, CK_RV rv)
     int len = snprintf(line, sizeof(line), "%s 0x%lx\n", step->function, rv);
     if (log_fd >= 0 && len > 0 && write(log_fd, line, (size_t)len) != len)
         abort(); /* what isn't logged was not tested */
+    (void)atomic_fetch_sub(&under_way, 1);
     return rv;
 }
 

@@ -33,6 +33,8 @@
 
 /* Reads the environment; what C_GetFunctionList is to answer. */
 CK_RV kw_fault_script_load(void);
+/* Calls of functions of the module that have not returned. */
+unsigned kw_steps_under_way(void);
 /* Puts the script in front of `inner`, which stays where it is. */
 void kw_fault_script_front(const CK_FUNCTION_LIST *inner, CK_FUNCTION_LIST *outer);
 

@@ -70,7 +70,7 @@ static struct arguments *arguments_new(void)
     return it;
 }
 
-#define NO_SESSION 0x7FFFFFF0UL
+static CK_SESSION_HANDLE session; /* the guard knows it, and the module does not any more */
 static CK_SLOT_ID slot; /* SoftHSM2 throws where there is none, which AddressSanitizer can't take */
 
 /* One call of every function that is used, with handles that mean nothing. */
@@ -87,28 +87,28 @@ CALL(GetSlotList, CK_TRUE, (CK_SLOT_ID *)it->bytes, it->numbers)
 CALL(GetSlotInfo, slot, &it->out.slot)
 CALL(GetTokenInfo, slot, &it->out.token)
 CALL(InitToken, slot, it->bytes, 8, it->bytes + 32)
-CALL(InitPIN, NO_SESSION, it->bytes, 8)
+CALL(InitPIN, session, it->bytes, 8)
 CALL(OpenSession, slot, CKF_SERIAL_SESSION, NULL, NULL, it->numbers)
-CALL(CloseSession, NO_SESSION)
-CALL(GetSessionInfo, NO_SESSION, &it->out.session)
-CALL(Login, NO_SESSION, CKU_USER, it->bytes, 8)
-CALL(Logout, NO_SESSION)
-CALL(CreateObject, NO_SESSION, it->items, 2, it->numbers)
-CALL(DestroyObject, NO_SESSION, 1)
-CALL(GetAttributeValue, NO_SESSION, 1, it->items, 2)
-CALL(SetAttributeValue, NO_SESSION, 1, it->items, 2)
-CALL(FindObjectsInit, NO_SESSION, it->items, 2)
-CALL(FindObjects, NO_SESSION, (CK_OBJECT_HANDLE *)it->bytes, 8, it->numbers)
-CALL(FindObjectsFinal, NO_SESSION)
-CALL(DecryptInit, NO_SESSION, &it->mechanism, 1)
-CALL(Decrypt, NO_SESSION, it->bytes, 8, it->bytes + 8, it->numbers)
-CALL(SignInit, NO_SESSION, &it->mechanism, 1)
-CALL(Sign, NO_SESSION, it->bytes, 8, it->bytes + 8, it->numbers)
-CALL(GenerateKey, NO_SESSION, &it->mechanism, it->items, 2, it->numbers)
-CALL(GenerateKeyPair, NO_SESSION, &it->mechanism, it->items, 1, it->items + 1, 1, it->numbers,
+CALL(CloseSession, session)
+CALL(GetSessionInfo, session, &it->out.session)
+CALL(Login, session, CKU_USER, it->bytes, 8)
+CALL(Logout, session)
+CALL(CreateObject, session, it->items, 2, it->numbers)
+CALL(DestroyObject, session, 1)
+CALL(GetAttributeValue, session, 1, it->items, 2)
+CALL(SetAttributeValue, session, 1, it->items, 2)
+CALL(FindObjectsInit, session, it->items, 2)
+CALL(FindObjects, session, (CK_OBJECT_HANDLE *)it->bytes, 8, it->numbers)
+CALL(FindObjectsFinal, session)
+CALL(DecryptInit, session, &it->mechanism, 1)
+CALL(Decrypt, session, it->bytes, 8, it->bytes + 8, it->numbers)
+CALL(SignInit, session, &it->mechanism, 1)
+CALL(Sign, session, it->bytes, 8, it->bytes + 8, it->numbers)
+CALL(GenerateKey, session, &it->mechanism, it->items, 2, it->numbers)
+CALL(GenerateKeyPair, session, &it->mechanism, it->items, 1, it->items + 1, 1, it->numbers,
      it->numbers + 1)
-CALL(WrapKey, NO_SESSION, &it->mechanism, 1, 2, it->bytes, it->numbers)
-CALL(UnwrapKey, NO_SESSION, &it->mechanism, 1, it->bytes, 8, it->items, 2, it->numbers)
+CALL(WrapKey, session, &it->mechanism, 1, 2, it->bytes, it->numbers)
+CALL(UnwrapKey, session, &it->mechanism, 1, it->bytes, 8, it->items, 2, it->numbers)
 
 #define TIMEOUT_MS 40
 #define FUNCTION(name, patience)                                                                   \
@@ -157,6 +157,12 @@ static CK_RV call(const CK_FUNCTION_LIST *list, const struct function *function)
     memset(arguments, 0xA5, sizeof(*arguments));
     free(arguments);
     return rv;
+}
+
+static void lose_session(const CK_FUNCTION_LIST *list)
+{
+    assert_int_equal(list->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &session), CKR_OK);
+    assert_int_equal(hsm_functions()->C_CloseAllSessions(slot), CKR_OK);
 }
 
 static void wait_for_guard(struct kw_guard *guard)
@@ -213,6 +219,7 @@ static void each_function(void **state)
     slot = hsm_slot(hsm.uri);
     fault->init_token_answer = CKR_PIN_INCORRECT;
     for (size_t i = 0; i < KW_COUNT(functions); i++) {
+        lose_session(list);
         kw_guard_set_timeout(guard, TIMEOUT_MS);
         hangs(guard, fault, &functions[i]);
         kw_guard_set_timeout(guard, LATE_MS);
@@ -229,15 +236,20 @@ static void a_pin_that_a_person_types(void **state)
     SOFTHSM_NEEDED();
     struct kw_fault *fault = hsm_fault();
     struct kw_guard *guard = guard_of_fault();
+    const CK_FUNCTION_LIST *list = kw_guard_functions(guard);
     unsigned waited_ms = 0;
+    assert_int_equal(call(list, &functions[0]), CKR_OK); /* C_Initialize */
+    slot = hsm_slot(hsm.uri);
+    lose_session(list);
     kw_guard_set_timeout(guard, TIMEOUT_MS);
     atomic_store(&fault->hang, "C_Login");
-    assert_int_equal(kw_guard_functions(guard)->C_Login(NO_SESSION, CKU_USER, NULL, 0),
-                     KW_CKR_TIMED_OUT);
+    assert_int_equal(list->C_Login(session, CKU_USER, NULL, 0), KW_CKR_TIMED_OUT);
     assert_true(kw_guard_is_stuck(guard, &waited_ms));
     assert_int_equal(waited_ms, TIMEOUT_MS * 10);
     release(fault);
     wait_for_guard(guard);
+    kw_guard_set_timeout(guard, LATE_MS);
+    assert_int_equal(list->C_Finalize(NULL), CKR_OK);
     kw_guard_free(guard);
 }
 

@@ -154,6 +154,7 @@ class Service:
         self.config, self.errors = self.scratch / "keyward.conf", self.scratch / "errors"
         self.certificates = self.scratch / "tls"
         self.addresses = {}
+        self.before, self.pass_fds = [], ()  # words before the program's name, and what it inherits
         self.process = None
         if not self.certificates.exists():
             self.make_certificates("--client", "azure", "--client", "ops", "--client", "nobody")
@@ -212,15 +213,22 @@ class Service:
 
     # ---- the process ----
 
-    def start(self, seconds=SECONDS):
+    def start(self, seconds=SECONDS, ready=True):
+        """Until it has read the token's keys too, unless that is not to be waited for."""
         self.write_config()
+        before = self.said().count("keyward: ready")
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [self.program, "--config", str(self.config), "serve"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                [*self.before, self.program, "--config", str(self.config), "serve"],
+                pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
                 env={**os.environ, **self.environment},
             )  # fmt: skip
-        self.wait_for_lines(time.monotonic() + seconds)
+        end = time.monotonic() + seconds
+        self.wait_for_lines(end)
+        while ready and self.said().count("keyward: ready") == before:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise Wrong(f"it does not get ready: {self.said()}")
+            time.sleep(0.02)
         return self
 
     def wait_for_lines(self, end):
@@ -310,11 +318,11 @@ class Service:
         )  # fmt: skip
         return version
 
-    def public_key(self, name, version=""):
+    def public_key(self, name, version="", sub="app"):
         """As the service gives it, an object of the package cryptography."""
         from cryptography.hazmat.primitives.asymmetric import rsa
 
-        key = must(self.vault().get(f"/keys/{name}/{version}")).json["key"]
+        key = must(self.vault(sub).get(f"/keys/{name}/{version}")).json["key"]
         n, e = (int.from_bytes(from_base64url(key[x]), "big") for x in "ne")
         return rsa.RSAPublicNumbers(e, n).public_key()
 

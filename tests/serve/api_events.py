@@ -1,0 +1,133 @@
+"""What happens at other times: rotation by policy, what is unusual, and who is told."""
+
+import contextlib
+import json
+import os
+
+import service
+from api_bench import CLIENTS, MORE, Cases, Skip, good, need, same, until, version_of
+
+CASES = Cases("events")
+DAY = 86400
+# One line for each event: its environment, and what it was given.
+NOTIFY = 'printf "%%s %%s %%s " "$KEYWARD_EVENT" "$KEYWARD_KEY" "$KEYWARD_WHO" >>%s; cat >>%s'
+
+
+@contextlib.contextmanager
+def told(bench):
+    """A service that is started at other times, and the events that it told."""
+    shim = bench.given.shim and os.path.abspath(bench.given.shim)
+    if not shim or not os.path.exists(shim):
+        raise Skip("there is no shim for the clock")
+    with bench.other(start=False, clients=CLIENTS, environment={"XDG_STATE_HOME": str(bench.scratch / "state")},
+                     listeners=("vault", "proxy", "status")) as server:  # fmt: skip
+        events = server.scratch / "events"
+        events.touch()
+        server.more = MORE.replace("[keys]", f"notify = {NOTIFY % (events, events)}\n[keys]").replace("%%", "%")
+        yield Told(server, events, shim)
+
+
+class Told:
+    def __init__(self, server, path, shim):
+        self.server, self.path, self.shim = server, path, shim
+        self.usual = service.pathlib.Path(server.environment["XDG_STATE_HOME"]) / "keyward/serve/usual.json"
+
+    @contextlib.contextmanager
+    def at(self, seconds):
+        self.server.environment |= {"LD_PRELOAD": self.shim, "KW_CLOCK": str(int(seconds))}
+        with self.server:
+            yield self.server
+
+    def events(self, name):
+        found = []
+        for line in self.path.read_text().splitlines():
+            environment, _, text = line.partition("{")
+            event = json.loads("{" + text)
+            same(sorted(event), ["detail", "event", "key", "time", "who"])
+            same(environment.split(), [event[x] for x in ("event", "key", "who") if event[x]])
+            if event["event"] == name:
+                found.append(event)
+        return found
+
+
+def unwrap(bench, server, client, plain=b"k"):
+    body = service.unwrap_body(service.wrap(bench.public("watched"), plain), proxy=True)
+    if client == "azure":
+        return good(server.proxy().post(f"/{service.PREFIX}/watched/unwrapkey", body))
+    token = server.bearer(lasts=100 * DAY)
+    return good(server.vault(None, bearer=token).post("/keys/watched/unwrapkey", body))
+
+
+def put_policy(vault, name, *actions):
+    body = {"lifetimeActions": [{"trigger": trigger, "action": {"type": kind}} for kind, trigger in actions],
+            "attributes": {"expiryTime": "P90D"}}  # fmt: skip
+    good(vault.put(f"/keys/{name}/rotationpolicy", body))
+
+
+@CASES("keys rotate by their policy, expiry is told, and unusual clients and hours are")
+def _(bench):
+    bench.key("watched")
+    with told(bench) as those:
+        with those.at(0) as server:
+            vault = server.vault()
+            for name in ("aging", "staying"):
+                good(vault.post(f"/keys/{name}/create", {"kty": "RSA", "tags": {"a": "b"}}))
+            good(vault.patch("/keys/staying", {"attributes": {"exp": int(service.time.time()) + 40 * DAY}}))
+            put_policy(vault, "aging", ("Rotate", {"timeAfterCreate": "P30D"}))
+            put_policy(vault, "staying", ("Rotate", {"timeAfterCreate": "P60D"}),
+                       ("Notify", {"timeBeforeExpiry": "P10D"}))  # fmt: skip
+            old = good(vault.get("/keys/aging")).json
+            unwrap(bench, server, "app")
+        same(those.events("rotated") + those.events("near-expiry"), [], "events of the first day")
+        text = those.usual.read_text()
+        need("watched" in text and "app" in text, f"what is usual is kept: {text[:200]}")
+        with those.at(8 * DAY) as server:
+            unwrap(bench, server, "app")
+            same(those.events("anomaly.client"), [], "events of a client that is known")
+            unwrap(bench, server, "azure")
+            (event,) = until(lambda: those.events("anomaly.client"), "the new client is not told")
+            same((event["key"], event["who"]), ("watched", "azure"))
+            unwrap(bench, server, "azure")
+            need(server.metrics().get('keyward_anomalies_total{rule="client"}') == 1, "the metric")
+            need(any(record["op"] == "anomaly.client" for record in server.records()), "a record")
+        check_rotation(bench, those, old)
+        with those.at(31 * DAY + 6 * 3600) as server:
+            answer = unwrap(bench, server, "app")
+            (event,) = until(lambda: those.events("anomaly.hour"), "the new hour is not told")
+            same((event["key"], event["who"]), ("watched", "app"))
+            records = [x for x in server.records() if x["op"] == "anomaly.hour"]
+            same(records[-1]["request"]["request"], answer.request_id)
+        same(len(those.events("anomaly.client")), 1)
+
+
+def check_rotation(bench, those, old):
+    with those.at(31 * DAY) as server:
+        token = server.bearer(lasts=100 * DAY)
+        vault = server.vault(None, bearer=token)
+        (event,) = until(lambda: those.events("rotated"), "the rotation is not told")
+        same((event["key"], event["who"]), ("aging", "rotation policy"))
+        new = good(vault.get("/keys/aging")).json
+        need(version_of(new) != version_of(old), "a new version")
+        same(new["tags"], old["tags"])
+        (event,) = until(lambda: those.events("near-expiry"), "the end is not told")
+        same(event["key"], "staying")
+        same(len(good(vault.get("/keys/staying/versions")).json["value"]), 1)
+        unwrap(bench, server, "app")
+        need(any(x.get("request", {}).get("client") == "rotation policy" for x in server.records()), "a record")
+
+
+@CASES("many names and versions are listed to the last, in pages of 25 at most")
+def _(bench):
+    import api_keys
+    import api_many
+
+    api_many.put_keys("many", 40, 30)
+    bench.raw().close()
+    until(lambda: good(bench.vault().get("/keys/many-39")), "they are not found")
+    for path, count, step in (("/keys", 40, 25), ("/keys/many/versions", 30, 25)):
+        found = api_keys.pages(bench, path)
+        kids = api_keys.kids(found)
+        same(len(set(kids)), len(kids), "each once")
+        need(len([x for x in kids if "/many" in x]) >= count, f"{count} of {len(kids)}")
+        same({len(page) for page in found[:-1]}, {step}, "full pages")
+        same(api_keys.kids(api_keys.pages(bench, f"{path}?maxresults=7")), kids, "pages of seven")
