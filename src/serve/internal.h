@@ -266,6 +266,9 @@ struct kw_rotation_due {
  */
 enum kw_status kw_rotate_by_policy(struct kw_keyring *keyring, const char *name,
                                    struct kw_token_key *ret_key, struct kw_error *err);
+/* Adds to an empty object what is kept of the policy in the call's body: what is known, in its own
+ * order. */
+enum kw_status kw_rotation_copy(struct kw_call *call, struct cJSON *policy, struct kw_error *err);
 void kw_rotation_due(const struct kw_stored *stored, struct kw_rotation_due *ret_due);
 
 #endif
