@@ -203,8 +203,8 @@ static enum kw_status restore_now(struct kw_keyring *keyring, void *context, str
     (void)snprintf(call->restored, sizeof(call->restored), "%.*s", KW_NAME_MAX,
                    work->entries[0].backup.key.name);
     if ((status = kw_call_authorize(call, call->restored, err)) ||
-        (status = check_free(keyring, work, err)) ||
-        (status = kw_backup_kek(keyring, call, &work->kek, err)))
+        (status = kw_backup_kek(keyring, call, &work->kek, err)) ||
+        (status = check_free(keyring, work, err)))
         return status;
     return restore_all(keyring, work, err);
 }
