@@ -299,9 +299,13 @@ enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *con
 static enum kw_status work(struct kw_call *call, const struct kw_api *api, struct cJSON **ret_json,
                            struct kw_error *err)
 {
-    if (api->wants_keys && !call->snapshot)
-        return kw_fail(err, KW_TOKEN, "the token's keys were not read yet");
-    enum kw_status status = call->route->work(call, ret_json, err);
+    enum kw_status status = KW_OK;
+    if (api->wants_keys && !call->snapshot) {
+        status = kw_store_read_first(call->service->store, err);
+        look_anew(call);
+    }
+    if (!status)
+        status = call->route->work(call, ret_json, err);
     if (status != KW_KEY_NOT_FOUND || !kw_store_look_again(call->service->store))
         return status;
     look_anew(call);

@@ -8,6 +8,7 @@
 
 #define SECONDS_A_DAY 86400
 #define LOOK_AGAIN_MS 100
+#define READ_AGAIN_MS 1000
 /* That are under way or wait: each has a thread of the listener's. */
 #define CHANGES_MAX 4
 
@@ -360,6 +361,18 @@ enum kw_status kw_store_tls_key(struct kw_store *store, const char *uri,
     }
     *ret_key = key;
     return KW_OK;
+}
+
+enum kw_status kw_store_read_first(struct kw_store *store, struct kw_error *err)
+{
+    enum kw_status status = KW_OK;
+    (void)pthread_mutex_lock(&store->changing);
+    bool lately = store->read_ms && kw_now_ms() - store->read_ms < READ_AGAIN_MS;
+    if (!store->snapshot)
+        status = lately ? kw_fail(err, KW_TOKEN, "the token's keys could not be read yet")
+                        : read_now(store, err);
+    (void)pthread_mutex_unlock(&store->changing);
+    return status;
 }
 
 bool kw_store_look_again(struct kw_store *store)

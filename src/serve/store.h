@@ -36,6 +36,10 @@ struct kw_keyring *kw_store_manager(struct kw_store *store);
 /* Reads what the token has, unless nothing changed since. What was known stays where it can't be
  * read. */
 enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err);
+/* The same where they were not read yet, unless that failed a moment ago; waits for whoever is at
+ * it.
+ */
+enum kw_status kw_store_read_first(struct kw_store *store, struct kw_error *err);
 /* The same for whoever missed a key: not where it was read a moment ago, or is being changed.
  * Whether it was read anew. */
 bool kw_store_look_again(struct kw_store *store);

@@ -46,7 +46,8 @@ class Told:
             environment, _, text = line.partition("{")
             event = json.loads("{" + text)
             same(sorted(event), ["detail", "event", "key", "time", "who"])
-            same(environment.split(), [event[x] for x in ("event", "key", "who") if event[x]])
+            same(" ".join(environment.split()),
+                 " ".join(event[x] for x in ("event", "key", "who") if event[x]))
             if event["event"] == name:
                 found.append(event)
         return found
