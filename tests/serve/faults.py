@@ -219,17 +219,26 @@ class Faults:
         if os.environ["KW_TEST_TOKEN_KIND"] != "p11-kit":
             raise Skip("the token is behind no server")
         with self.under_load(timeout=TIMEOUT) as (server, load):
-            for _ in range(self.given.kills):
+            for number in range(self.given.kills):
                 before, token = load.count(503), loss.Server()
                 try:
                     token.take(server.process)
                     until(lambda: load.count(503) > before, "no client is told of a lost token")
                     until(lambda: ready(server) == 503, "the service is ready without a token")
+                    if (status := create(server, f"away-{number}").status) != 503:
+                        raise Wrong(f"making a key without a token is answered with {status}")
                     time.sleep(self.given.seconds)
                 finally:
                     token.give_back()
                 until(lambda: ready(server) == 200, "the service is not ready again")
                 load.wait(AFTER)
+                made = f"back-{number}"
+                until(lambda: create(server, made).status == 200, "no key is made any more")
+                plain = os.urandom(32)
+                body = service.unwrap_body(service.wrap(server.public_key(made), plain))
+                answer = service.must(server.vault().post(f"/keys/{made}/unwrapkey", body))
+                if service.from_base64url(answer.json["value"]) != plain:
+                    raise Wrong("a key that was made afterwards gives another data key")
         return load.said
 
     def full_disk(self):
@@ -314,6 +323,13 @@ class Faults:
             ("the server's certificate is replaced", self.certificate),
             ("the clock jumps", self.clock), ("the service is killed and started again", self.killed),
         ]  # fmt: skip
+
+
+def create(server, name):
+    """A key pair of two operations, by the keyring that makes and changes keys."""
+    body = {"kty": "RSA", "key_size": 2048, "key_ops": ["wrapKey", "unwrapKey"]}
+    with contextlib.closing(server.vault(timeout=60)) as client:
+        return client.post(f"/keys/{name}/create", body)
 
 
 def until(condition, complaint, seconds=40):

@@ -213,17 +213,22 @@ class Service:
 
     # ---- the process ----
 
-    def start(self, seconds=SECONDS):
+    def start(self, seconds=SECONDS, ready=True):
+        """Until it has read the token's keys too, unless that is not to be waited for."""
         self.write_config()
-        end, heard = time.monotonic() + seconds, len(self.said())
+        before = self.said().count("keyward: ready")
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
                 [*self.before, self.program, "--config", str(self.config), "serve"],
                 pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
                 env={**os.environ, **self.environment},
             )  # fmt: skip
+        end = time.monotonic() + seconds
         self.wait_for_lines(end)
-        self.wait_for_token(end, heard)
+        while ready and self.said().count("keyward: ready") == before:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise Wrong(f"it does not get ready: {self.said()}")
+            time.sleep(0.02)
         return self
 
     def wait_for_lines(self, end):
@@ -243,13 +248,14 @@ class Service:
         for name, address, port in found:
             self.addresses[name.decode()] = address.decode().strip("[]"), int(port)
 
-    def wait_for_token(self, end, heard):
-        """It says whether the token is there, or not, once it has looked; before that, answers are
-        503. A token that hangs is waited for by nobody."""
-        while time.monotonic() < end and self.process.poll() is None:
-            if re.search("^keyward: (not )?ready", self.said()[heard:], re.M):
-                return
-            time.sleep(0.02)
+    def until_ready(self, sub="app", seconds=SECONDS):
+        """Once the token's keys were read; before that, answers are 503."""
+        end = time.monotonic() + seconds
+        with contextlib.closing(self.vault(sub)) as client:
+            while (answer := client.get("/keys")).status == 503 and time.monotonic() < end:
+                time.sleep(0.05)
+        must(answer)
+        return self
 
     def said(self):
         return self.errors.read_text(errors="replace") if self.errors.exists() else ""
