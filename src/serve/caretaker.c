@@ -16,6 +16,17 @@
 #define REMINDER_S        86400
 #define SAVE_MS           UINT64_C(300000)
 
+#define ROTATE_AGE_S   3600 /* what a policy wants is not wanted of a younger version */
+#define RETRY_FIRST_MS UINT64_C(3600000)
+#define RETRY_LAST_MS  UINT64_C(86400000)
+
+/* A key that could not be rotated. */
+struct failing {
+    char name[KW_NAME_MAX + 1];
+    uint64_t wait_ms, next_ms;
+    struct failing *next;
+};
+
 /* When each thing is due next, in milliseconds of the monotonic clock. */
 struct caretaker {
     struct kw_service *service;
@@ -23,6 +34,7 @@ struct caretaker {
     bool on_record;   /* that it started */
     size_t warnings;  /* that were told */
     int64_t reminded; /* up to when notices of policies were given */
+    struct failing *failing;
 };
 
 /* ---- the service's own records ---- */
@@ -118,6 +130,52 @@ static enum kw_status rotate_now(struct kw_keyring *keyring, void *context, stru
     return kw_rotate_by_policy(keyring, context, &made, err);
 }
 
+static struct failing *failing_of(const struct caretaker *caretaker, const char *name)
+{
+    struct failing *failing = caretaker->failing;
+    while (failing && strcasecmp(failing->name, name) != 0)
+        failing = failing->next;
+    return failing;
+}
+
+/* Each failure is on the trail, and told: an hour later the next one, and so on up to a day. Where
+ * there is no memory for that it is tried again in a minute. */
+static void put_off(struct caretaker *caretaker, const char *name)
+{
+    struct failing *failing = failing_of(caretaker, name);
+    if (!failing && (failing = calloc(1, sizeof(*failing)))) {
+        (void)snprintf(failing->name, sizeof(failing->name), "%s", name);
+        failing->next = caretaker->failing;
+        caretaker->failing = failing;
+    }
+    if (!failing)
+        return;
+    failing->wait_ms = failing->wait_ms ? 2 * failing->wait_ms : RETRY_FIRST_MS;
+    if (failing->wait_ms > RETRY_LAST_MS)
+        failing->wait_ms = RETRY_LAST_MS;
+    failing->next_ms = kw_now_ms() + failing->wait_ms;
+}
+
+static void forgive(struct caretaker *caretaker, const char *name)
+{
+    struct failing **place = &caretaker->failing;
+    while (*place && strcasecmp((*place)->name, name) != 0)
+        place = &(*place)->next;
+    struct failing *failing = *place;
+    if (failing) {
+        *place = failing->next;
+        free(failing);
+    }
+}
+
+static bool may_rotate(const struct caretaker *caretaker, const struct kw_stored *stored,
+                       int64_t now)
+{
+    const struct failing *failing = failing_of(caretaker, stored->key->label);
+    return now - kw_stored_created(stored) >= ROTATE_AGE_S &&
+           (!failing || kw_now_ms() >= failing->next_ms);
+}
+
 static void rotate(struct caretaker *caretaker, char *name)
 {
     struct kw_error err;
@@ -129,6 +187,10 @@ static void rotate(struct caretaker *caretaker, char *name)
                         err.message);
     else
         kw_service_tell(caretaker->service, "key \"%s\" was rotated, as its policy says", name);
+    if (status)
+        put_off(caretaker, name);
+    else
+        forgive(caretaker, name);
     const struct kw_event event = {.event = status ? "rotation-failed" : "rotated",
                                    .key = name,
                                    .who = purpose.client,
@@ -172,7 +234,7 @@ static void collect(struct caretaker *caretaker, int64_t now, struct due_list *l
         last = all[i].key->label;
         kw_rotation_due(&all[i], &due);
         remind(caretaker, &all[i], due.notify, now);
-        if (due.rotate && now >= due.rotate)
+        if (due.rotate && now >= due.rotate && may_rotate(caretaker, &all[i], now))
             (void)snprintf(list->names[list->count++], KW_NAME_MAX + 1, "%.*s", KW_NAME_MAX, last);
     }
     kw_store_leave(snapshot);
@@ -254,6 +316,8 @@ static void *run(void *argument)
             caretaker.save_ms = now + SAVE_MS;
         }
     }
+    while (caretaker.failing)
+        forgive(&caretaker, caretaker.failing->name);
     kw_save_usual(caretaker.service);
     if (caretaker.on_record)
         note(&caretaker, "serve.stop");

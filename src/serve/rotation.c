@@ -58,6 +58,13 @@ enum kw_status kw_rotate_by_policy(struct kw_keyring *keyring, const char *name,
     size_t newest = 0;
     while (newest < count && kw_key_state(versions[newest].record) == KW_KEY_DELETED)
         newest++;
+    if (count >= KW_VERSIONS_MAX) {
+        free(versions);
+        return kw_fail(err, KW_EXISTS,
+                       "key \"%s\" has the %d versions that a key may have; make one of another "
+                       "name, or purge it",
+                       name, KW_VERSIONS_MAX);
+    }
     const cJSON *policy = newest < count ? versions[newest].record->policy : NULL;
     bool extractable = newest < count && versions[newest].key->extractable;
     if (kw_duration_parse(
@@ -76,13 +83,39 @@ enum kw_status kw_rotate_by_policy(struct kw_keyring *keyring, const char *name,
 
 /* ---- the form ---- */
 
+/* As Azure has it. */
+#define EXPIRY_DAYS_MIN   28
+#define ROTATION_DAYS_MIN 7
+#define SECONDS_A_DAY     INT64_C(86400)
+
+/* Months from the first one of a calendar, which has 31 days as most have. */
+static int64_t seconds_of(const struct kw_duration *duration)
+{
+    return kw_duration_shift(0, duration, 1);
+}
+
 static enum kw_status bad_policy(struct kw_call *call, const char *what, struct kw_error *err)
 {
     return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                           "The rotation policy is not one: %s.", what);
 }
 
-static enum kw_status copy_action(struct kw_call *call, const cJSON *action, bool has_lifetime,
+/* A rotation a week after the last one at the soonest, and a week before the end of it at the
+ * latest: a policy that always is due would fill the token. `lifetime_s` 0: there is none. */
+static enum kw_status check_times(struct kw_call *call, int64_t trigger_s, bool rotates,
+                                  int64_t lifetime_s, struct kw_error *err)
+{
+    if (rotates && trigger_s < ROTATION_DAYS_MIN * SECONDS_A_DAY)
+        return bad_policy(call, "Rotate needs at least 7 days from the creation or to the expiry",
+                          err);
+    if (rotates && lifetime_s && lifetime_s - trigger_s < ROTATION_DAYS_MIN * SECONDS_A_DAY)
+        return bad_policy(call, "Rotate's trigger has to be 7 days shorter than expiryTime", err);
+    if (lifetime_s && trigger_s >= lifetime_s)
+        return bad_policy(call, "Notify's trigger has to be shorter than expiryTime", err);
+    return KW_OK;
+}
+
+static enum kw_status copy_action(struct kw_call *call, const cJSON *action, int64_t lifetime_s,
                                   cJSON *actions, struct kw_error *err)
 {
     const cJSON *trigger = cJSON_GetObjectItemCaseSensitive(action, "trigger");
@@ -101,8 +134,11 @@ static enum kw_status copy_action(struct kw_call *call, const cJSON *action, boo
                           err);
     if (after && !rotates)
         return bad_policy(call, "Notify has to have the trigger timeBeforeExpiry", err);
-    if (before && rotates && !has_lifetime)
+    if (before && rotates && !lifetime_s)
         return bad_policy(call, "timeBeforeExpiry of Rotate needs attributes with expiryTime", err);
+    enum kw_status status = check_times(call, seconds_of(&duration), rotates, lifetime_s, err);
+    if (status)
+        return status;
     cJSON *copy = cJSON_CreateObject();
     kw_json_add_text(kw_json_add_object(copy, "trigger"),
                      after ? "timeAfterCreate" : "timeBeforeExpiry", after ? after : before);
@@ -127,12 +163,15 @@ enum kw_status kw_rotation_copy(struct kw_call *call, cJSON *policy, struct kw_e
         (lifetime && !kw_duration_parse(lifetime, &duration)))
         return bad_policy(call, "expiryTime has to be an ISO 8601 duration such as P90D or P1Y",
                           err);
+    int64_t lifetime_s = lifetime ? seconds_of(&duration) : 0;
+    if (lifetime && lifetime_s < EXPIRY_DAYS_MIN * SECONDS_A_DAY)
+        return bad_policy(call, "expiryTime has to be at least 28 days", err);
     for (const cJSON *action = given ? given->child : NULL; action && !status;
          action = action->next) {
         rotations += is_rotation(action);
         if (++count > ACTIONS_MAX || rotations > 1 || count - rotations > 1)
             return bad_policy(call, "there may be one action of each type", err);
-        status = copy_action(call, action, lifetime != NULL, actions, err);
+        status = copy_action(call, action, lifetime_s, actions, err);
     }
     if (status)
         return status;

@@ -68,7 +68,9 @@ static enum kw_status back_up(struct kw_keyring *keyring, struct work *work,
 static enum kw_status seal_set(struct kw_keyring *keyring, struct work *work, struct kw_error *err)
 {
     struct kw_buffer seal = KW_BUFFER_INIT(KW_SET_SEAL_MAX);
-    enum kw_status status = kw_json_write(work->set, KW_JSON_COMPACT, &work->text, err);
+    struct cJSON *set = work->set;
+    work->set = NULL; /* it is deleted with the writing */
+    enum kw_status status = kw_json_write(set, KW_JSON_COMPACT, &work->text, err);
     if (!status &&
         !(status = kw_keyring_seal_text(keyring, (const char *)work->text.data, work->text.len,
                                         &seal, err)) &&

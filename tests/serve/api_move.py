@@ -199,11 +199,12 @@ def _(bench):
 
 def damage(text):
     """The set of backups, changed where each layer has to see it."""
-    whole = json.loads(from_base64url(text))
+    text_of_set, seal = from_base64url(text).split(b"\n")
+    whole = json.loads(text_of_set)
     first = json.loads(whole["keys"][0]["backup"])
 
     def again(**changed):
-        return base64url(json.dumps({**whole, **changed}).encode())
+        return base64url(json.dumps({**whole, **changed}).encode() + b"\n" + seal)
 
     def inner(**changed):
         keys = [{**whole["keys"][0], "backup": json.dumps({**first, **changed})}, *whole["keys"][1:]]
