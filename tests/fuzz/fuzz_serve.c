@@ -133,6 +133,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                        &call.body, &err) &&
         cJSON_IsObject(call.body))
         readers[data[0] % KW_COUNT(readers)](&call);
-    kw_body_free(call.body);
+    kw_json_wipe_delete(call.body);
     return 0;
 }

@@ -216,14 +216,15 @@ static void is_reserved_once(void **state)
     SOFTHSM_NEEDED();
     struct subject subject = begin();
     const struct kw_token_key *other = ring_find(subject.keyring, RING_NAME);
+    const struct kw_token_key *own = ring_find(subject.keyring, LABEL);
     bool is_new = false;
-    assert_false(kw_keyring_is_reserved(subject.keyring, &subject.public));
+    assert_false(kw_keyring_is_reserved(subject.keyring, own));
     assert_int_equal(kw_keyring_reserve(subject.keyring, &subject.public, &is_new, NULL), KW_OK);
     assert_true(is_new);
     assert_int_equal(kw_keyring_reserve(subject.keyring, &subject.public, &is_new, NULL), KW_OK);
     assert_false(is_new);
-    assert_true(kw_keyring_is_reserved(subject.keyring, &subject.public));
-    assert_false(kw_keyring_is_reserved(subject.keyring, &other->public));
+    assert_true(kw_keyring_is_reserved(subject.keyring, own));
+    assert_false(kw_keyring_is_reserved(subject.keyring, other));
     end(&subject);
 }
 
