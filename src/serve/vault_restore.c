@@ -75,10 +75,9 @@ static enum kw_status read_settings(struct kw_call *call, const cJSON *json, str
 {
     const cJSON *tags = cJSON_GetObjectItemCaseSensitive(json, "tags");
     const cJSON *policy = cJSON_GetObjectItemCaseSensitive(json, "policy");
-    int64_t ops = 0, disabled = 0;
+    int64_t ops = 0;
     enum kw_status status;
     if ((status = kw_body_number(call, json, "ops", 0, 255, &ops, err)) ||
-        (status = kw_body_number(call, json, "disabled", 0, 1, &disabled, err)) ||
         (status = kw_body_number(call, json, "not_before", 0, KW_SECONDS_MAX, &entry->not_before,
                                  err)) ||
         (status = kw_body_number(call, json, "expires", 0, KW_SECONDS_MAX, &entry->expires, err)))
@@ -90,7 +89,6 @@ static enum kw_status read_settings(struct kw_call *call, const cJSON *json, str
         .expires = entry->expires ? &entry->expires : NULL,
         .tags = cJSON_IsObject(tags) ? tags : NULL,
         .policy = cJSON_IsObject(policy) ? policy : NULL,
-        .enabled = disabled ? KW_NO : KW_UNSET,
     };
     return KW_OK;
 }
@@ -227,7 +225,7 @@ enum kw_status kw_restore_key(struct kw_call *call, struct cJSON **ret_json, str
     work->text = (struct kw_buffer)KW_BUFFER_INIT(KW_SET_MAX + KW_SET_SEAL_MAX + 4);
     enum kw_status status = decode(work, err);
     if (!status)
-        status = kw_store_change(call->service->store, &call->purpose, restore_now, work, err);
+        status = kw_call_change(call, restore_now, work, err);
     work_free(work);
     if (status)
         return status;

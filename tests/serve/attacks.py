@@ -155,17 +155,6 @@ class Attacks:
         equal(len(versions_of(self.app, "part")), 3)
         return f"{answer.status}, and nothing is left"
 
-    def disabled_stays(self):
-        value_of = self.backup(self.app, "off")
-        must(self.app.patch("/keys/off", {"attributes": {"enabled": False}}))
-        del value_of
-        answer = self.app.post("/keys/off/backup")
-        if answer.status == 200:
-            self.forget("off")
-            restored = must(self.restore(self.app, answer.json["value"])).json
-            equal(restored["attributes"]["enabled"], False)
-        return f"backup of a disabled key: {answer.status}"
-
     # ---- keys of the service's own ----
 
     def reserved_keys(self):
@@ -245,7 +234,7 @@ class Attacks:
 
     def keyward(self, *arguments):
         done = subprocess.run([self.server.program, "--config", str(self.server.config), *arguments,
-                               "--token", "t", "--yes"], capture_output=True, text=True,
+                               "--token", "t"], capture_output=True, text=True,
                               timeout=SECONDS, env=os.environ)  # fmt: skip
         if done.returncode != 0:
             raise Wrong(f"keyward {' '.join(arguments)}: {done.stdout}{done.stderr}")
@@ -314,7 +303,7 @@ def aes_case(program):
             expect(server.vault("app").post("/keys/backup-kek/create", {"kty": "RSA"}), 400, "own")
             attacks = Attacks(server)
             failed = run(attacks, ("edited_backups", "restored_name", "all_or_none",
-                                   "disabled_stays", "policies", "steps_in_part", "trail"))  # fmt: skip
+                                   "policies", "steps_in_part", "trail"))  # fmt: skip
     return failed
 
 
@@ -322,7 +311,6 @@ NAMES = {
     "edited_backups": "a backup that was edited is none",
     "restored_name": "who may not restore that name does not",
     "all_or_none": "a restore that fails leaves nothing",
-    "disabled_stays": "a disabled key comes back disabled",
     "reserved_keys": "keys of the service's own are served to nobody",
     "reserved_names": "nobody gives a key such a name",
     "policies": "policies turn no faster than a week",
