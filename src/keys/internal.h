@@ -108,7 +108,20 @@ void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...) KW_PRI
 
 /* All of kw_keyring_reserve and kw_keyring_reserve_uri. */
 void kw_forget_reserved(struct kw_keyring *keyring);
-/* With the lock held: the keys that were read, and what was concluded from them. */
+/* The keys that were read, and what was concluded from them; as in the keyring. */
+struct kw_read_keys {
+    struct kw_token_key *keys;
+    size_t key_count;
+    struct key_note *notes;
+    struct picked_key *picked;
+    struct kw_token_key *signers;
+    size_t signer_count;
+};
+/* With the lock held, as the next ones: leaves the keyring without keys and kept data keys. */
+void kw_put_keys_aside(struct kw_keyring *keyring, struct kw_read_keys *ret_aside);
+/* In the place of those that were read meanwhile. */
+void kw_bring_keys_back(struct kw_keyring *keyring, const struct kw_read_keys *aside);
+void kw_read_keys_cleanup(struct kw_read_keys *aside);
 void kw_forget_keys(struct kw_keyring *keyring);
 /* With the lock held: opens the token unless that was done. KW_KEY_UNUSABLE where a vault is in its
  * place: for what only a token does. */
@@ -364,6 +377,8 @@ enum kw_status kw_signer_find(void *keyring, const char *kid,
 /* One that is there, or a new one. KW_KEY_UNUSABLE where the token makes none. */
 enum kw_status kw_signer_get(struct kw_keyring *keyring, const struct kw_token_key **ret_signer,
                              struct kw_error *err);
+/* Reads the records of all keys, or of none. */
+enum kw_status kw_note_all(struct kw_keyring *keyring, struct kw_error *err);
 /* The record of one key, into a zeroed struct. KW_KEY_UNUSABLE where its modulus is not known. */
 enum kw_status kw_record_load(struct kw_keyring *keyring, const struct kw_token_key *key,
                               struct kw_key_record *record, struct kw_error *err);

@@ -215,7 +215,7 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
     return KW_OK;
 }
 
-void kw_forget_keys(struct kw_keyring *keyring)
+void kw_put_keys_aside(struct kw_keyring *keyring, struct kw_read_keys *ret_aside)
 {
     keyring->reserved_known = false;
     for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++) {
@@ -225,23 +225,53 @@ void kw_forget_keys(struct kw_keyring *keyring)
     if (keyring->vault)
         kw_vault_forget(keyring->vault);
     (void)pthread_mutex_lock(&keyring->common->lock);
-    for (size_t i = 0; i < keyring->key_count && keyring->notes; i++)
-        kw_key_record_cleanup(&keyring->notes[i].record);
-    for (struct picked_key *picked = keyring->picked; picked; picked = keyring->picked) {
-        keyring->picked = picked->next;
+    *ret_aside = (struct kw_read_keys){.keys = keyring->keys,
+                                       .key_count = keyring->key_count,
+                                       .notes = keyring->notes,
+                                       .picked = keyring->picked,
+                                       .signers = keyring->signers,
+                                       .signer_count = keyring->signer_count};
+    keyring->keys = keyring->signers = NULL;
+    keyring->notes = NULL;
+    keyring->picked = NULL;
+    keyring->key_count = keyring->signer_count = 0;
+    keyring->signers_read = false;
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+}
+
+void kw_bring_keys_back(struct kw_keyring *keyring, const struct kw_read_keys *aside)
+{
+    kw_forget_keys(keyring);
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    keyring->keys = aside->keys;
+    keyring->key_count = aside->key_count;
+    keyring->notes = aside->notes;
+    keyring->picked = aside->picked;
+    keyring->signers = aside->signers;
+    keyring->signer_count = aside->signer_count;
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+}
+
+void kw_read_keys_cleanup(struct kw_read_keys *aside)
+{
+    for (size_t i = 0; i < aside->key_count && aside->notes; i++)
+        kw_key_record_cleanup(&aside->notes[i].record);
+    for (struct picked_key *picked = aside->picked; picked; picked = aside->picked) {
+        aside->picked = picked->next;
         free(picked->text);
         kw_key_record_cleanup(&picked->note.record);
         free(picked);
     }
-    free(keyring->notes);
-    free(keyring->signers);
-    free(keyring->keys);
-    keyring->notes = NULL;
-    keyring->signers = NULL;
-    keyring->keys = NULL;
-    keyring->key_count = keyring->signer_count = 0;
-    keyring->signers_read = false;
-    (void)pthread_mutex_unlock(&keyring->common->lock);
+    free(aside->notes);
+    free(aside->signers);
+    free(aside->keys);
+}
+
+void kw_forget_keys(struct kw_keyring *keyring)
+{
+    struct kw_read_keys all;
+    kw_put_keys_aside(keyring, &all);
+    kw_read_keys_cleanup(&all);
 }
 
 /* A token that can't be reached then keeps what was known of its keys: that one is disabled counts

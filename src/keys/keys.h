@@ -55,7 +55,9 @@ enum kw_status kw_keyring_probe(struct kw_keyring *keyring,
  * other, whether or not another one may unwrap in its place. */
 
 /* Has keys, their records and data keys read anew when they are next needed, and forgets warnings;
- * for a keyring that is open for long. No key of it may be in use, in any thread. */
+ * for a keyring that is open for long. No key of it may be in use, in any thread. Where a token
+ * fails then, be it in the middle, what was read before is not touched: keys that were handed out
+ * stay valid, and serve, until they are to be read anew once more. */
 void kw_keyring_refresh(struct kw_keyring *keyring);
 /* What the token says of itself; of a vault the label is its host. Opens the token if that was not
  * done. */
@@ -306,6 +308,8 @@ struct kw_new_key {
     const char *not_before; /* "2026-10-05" or "" */
     const char *expires;    /* "2027-10-05" or "" */
     bool extractable;
+    bool further; /* of a key that comes from elsewhere: a version of the key of that name, if there
+                     is one */
     /* Or NULL. Its dates win over those above. Where they can't be put on record there is no key.
      */
     const struct kw_key_settings *settings;
@@ -329,7 +333,7 @@ enum kw_status kw_keyring_wrap_key(struct kw_keyring *keyring, const struct kw_t
                                    const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
                                    const char **ret_mechanism, struct kw_error *err);
 /* A key that was wrapped for `kek`, a key on this token, as a new key; its version is 16 random
- * bytes. KW_EXISTS where a key has that name already. */
+ * bytes. KW_EXISTS where a key has that name already, unless it is to be a further version. */
 enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw_token_key *kek,
                                      const uint8_t *wrapped, size_t wrapped_len,
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
@@ -488,7 +492,8 @@ enum kw_status kw_pin_read(const char *source, struct kw_strings *warnings,
 
 /* A private key from outside (PKCS#8 DER) as a new key; `id` is its version, 16 random bytes where
  * id_len is 0. Its copies outside of the token are none of the token's business, so a warning says
- * that there may be some. KW_EXISTS where a key has that name or id already. */
+ * that there may be some. KW_EXISTS where a key has that id already, or that name and this is not
+ * to be a further version of it. */
 enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw_secret *pkcs8,
                                      const uint8_t *id, size_t id_len,
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,

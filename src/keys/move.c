@@ -20,8 +20,11 @@ enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw
     if (!status)
         status = kw_act_begin(keyring, &act, "key.import", NULL, wanted->name, err);
     if (!status) {
-        const struct record_start start = {KW_ORIGIN_FILE, wanted->settings, ""};
-        status = kw_token_import_key(keyring->token, &planned.plan, pkcs8, &key, &act.failure);
+        char newest[KW_TIMESTAMP_SIZE] = "";
+        const struct record_start start = {KW_ORIGIN_FILE, wanted->settings, newest};
+        status = kw_newest_created(keyring, wanted->name, newest, &act.failure);
+        if (!status)
+            status = kw_token_import_key(keyring->token, &planned.plan, pkcs8, &key, &act.failure);
         if (!status)
             status = kw_record_begin_or_undo(keyring, &key, &start, &act.failure);
         status = kw_act_end(keyring, &act, status, status ? NULL : &key, err);

@@ -54,8 +54,9 @@ static void carry_over(const struct kw_keyring *keyring, const struct kw_token_k
     }
 }
 
-/* With the lock held. Takes the keys over; `anew`: in the place of those that were read before.
- * What was known of a key's state counts until its record is read again. */
+/* With the lock held. Takes the keys over; `anew`: in the place of those that were read before, as
+ * soon as their records are read too, for a token may fail in between. What was known of a key's
+ * state counts until its record is read again. */
 static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key *keys, size_t count,
                                 bool anew, struct kw_error *err)
 {
@@ -65,14 +66,20 @@ static enum kw_status take_keys(struct kw_keyring *keyring, struct kw_token_key 
         return kw_fail_memory(err);
     }
     carry_over(keyring, keys, count, notes);
+    struct kw_read_keys before = {.keys = NULL};
     if (anew)
-        kw_forget_keys(keyring);
+        kw_put_keys_aside(keyring, &before);
     (void)pthread_mutex_lock(&keyring->common->lock);
     keyring->notes = notes;
     keyring->keys = keys;
     keyring->key_count = count;
     (void)pthread_mutex_unlock(&keyring->common->lock);
-    return KW_OK;
+    enum kw_status status = anew && !keyring->vault ? kw_note_all(keyring, err) : KW_OK;
+    if (status)
+        kw_bring_keys_back(keyring, &before);
+    else
+        kw_read_keys_cleanup(&before);
+    return status;
 }
 
 struct key_note *kw_keyring_note_of(struct kw_keyring *keyring, const struct kw_token_key *key)

@@ -248,8 +248,16 @@ static enum kw_status take_all(struct kw_keyring *keyring, const struct kw_token
     return status;
 }
 
+static bool all_are_noted(const struct kw_keyring *keyring)
+{
+    bool noted = true;
+    for (size_t i = 0; i < keyring->key_count && noted; i++)
+        noted = keyring->notes[i].read || keyring->keys[i].public.modulus_len == 0;
+    return noted;
+}
+
 /* In one search; a vault has told all of it already. */
-static enum kw_status note_all(struct kw_keyring *keyring, struct kw_error *err)
+enum kw_status kw_note_all(struct kw_keyring *keyring, struct kw_error *err)
 {
     struct kw_token_data *data = NULL;
     size_t count = 0;
@@ -257,7 +265,7 @@ static enum kw_status note_all(struct kw_keyring *keyring, struct kw_error *err)
     enum kw_status status = KW_OK;
     for (size_t i = 0; keyring->vault && i < keyring->key_count && !status; i++)
         status = note_one(keyring, &keyring->keys[i], &keyring->notes[i], err);
-    if (keyring->vault)
+    if (keyring->vault || all_are_noted(keyring))
         return status;
     status = read_stored(keyring, NULL, &data, &count, err);
     if (!status && count > 0)
@@ -456,7 +464,7 @@ static enum kw_status list_versions(struct kw_keyring *keyring, const char *name
         return status;
     status = count == 1
                  ? note_one(keyring, &keyring->keys[indices[0]], &keyring->notes[indices[0]], err)
-                 : note_all(keyring, err);
+                 : kw_note_all(keyring, err);
     struct kw_version *versions = status ? NULL : calloc(count + 1, sizeof(*versions));
     if (!status && !versions)
         status = kw_fail_memory(err);

@@ -38,6 +38,7 @@ struct kw_refusal_row {
     const char *inner;      /* its innererror's, or NULL */
     const char *proxy_code; /* the external key proxy's */
     unsigned retry_s;       /* for Retry-After, or 0 */
+    const char *message; /* for whoever asked, where the service did not refuse in its own words */
 };
 const struct kw_refusal_row *kw_refusal_row(enum kw_refusal refusal);
 /* What a status means to whoever asked. */
@@ -65,9 +66,13 @@ struct kw_call {
     bool is_refused;  /* `refusal` says why; else the status does */
     unsigned retry_s; /* for Retry-After, where it is not the row's */
 };
-/* Says why the call is refused, and returns `status`. */
+/* Says why the call is refused, in words for whoever asked, and returns `status`. What fails by
+ * other means is told to the log alone. */
 enum kw_status kw_call_refuse(struct kw_call *call, enum kw_refusal refusal, enum kw_status status,
                               struct kw_error *err, const char *format, ...) KW_PRINTF(5, 6);
+/* The same where the key, or the version of it, that the path names is not there: KW_KEY_NOT_FOUND.
+ * `kind` is "" or "deleted ". */
+enum kw_status kw_call_no_key(struct kw_call *call, const char *kind, struct kw_error *err);
 
 /* As kw_store_change; the call's snapshot is one that knows of it afterwards. */
 enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *context,
@@ -94,6 +99,7 @@ struct kw_api {
     const struct kw_route *routes;
     size_t route_count;
     bool wants_version; /* api-version is required */
+    bool wants_keys;    /* nothing is done before the token's were read */
     bool takes_tokens;  /* without one, whoever has no certificate is told where to get one */
     const char *prefix; /* the first part of each path, or NULL; set when the service starts */
     enum kw_status (*check)(struct kw_call *call, struct kw_error *err); /* of body and query */

@@ -310,6 +310,7 @@ static void *run(void *argument)
             follow_policies(&caretaker);
         if (now >= caretaker.verify_ms && caretaker.on_record)
             verify_trail(&caretaker);
+        kw_denials_flush(caretaker.service);
         if (now >= caretaker.save_ms) {
             kw_save_usual(caretaker.service);
             caretaker.save_ms = now + SAVE_MS;

@@ -147,8 +147,7 @@ static enum kw_status copy_action(struct kw_call *call, const cJSON *action, int
     return KW_OK;
 }
 
-/* What is kept of a policy: what is known, in its own order. */
-static enum kw_status copy_policy(struct kw_call *call, cJSON *policy, struct kw_error *err)
+enum kw_status kw_rotation_copy(struct kw_call *call, cJSON *policy, struct kw_error *err)
 {
     const cJSON *attributes = cJSON_GetObjectItemCaseSensitive(call->body, "attributes");
     const cJSON *given = cJSON_GetObjectItemCaseSensitive(call->body, "lifetimeActions");
@@ -200,7 +199,7 @@ enum kw_status kw_get_policy(struct kw_call *call, struct cJSON **ret_json, stru
 {
     const struct kw_stored *stored = NULL;
     char id[KW_KID_SIZE];
-    enum kw_status status = kw_store_find(call->snapshot, call->name, NULL, &stored, err);
+    enum kw_status status = kw_use_find(call, NULL, &stored, err);
     if (!status) {
         const cJSON *policy = stored->record->policy;
         (void)snprintf(id, sizeof(id), "https://%s/keys/%s/rotationpolicy", call->service->host,
@@ -229,9 +228,7 @@ static enum kw_status put_now(struct kw_keyring *keyring, void *context, struct 
         i++;
     const struct kw_key_settings settings = {.policy = job->policy};
     status = i < count ? kw_keyring_update(keyring, versions[i].key, &settings, err)
-                       : kw_fail(err, KW_KEY_NOT_FOUND,
-                                 "A key with (name/id) %s was not found in this key vault.",
-                                 job->call->name);
+                       : kw_call_no_key(job->call, "", err);
     free(versions);
     return status;
 }
@@ -239,7 +236,7 @@ static enum kw_status put_now(struct kw_keyring *keyring, void *context, struct 
 enum kw_status kw_put_policy(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     struct setting_policy job = {.call = call, .policy = cJSON_CreateObject()};
-    enum kw_status status = copy_policy(call, job.policy, err);
+    enum kw_status status = kw_rotation_copy(call, job.policy, err);
     if (!status)
         status = kw_call_change(call, put_now, &job, err);
     cJSON_Delete(job.policy);

@@ -273,7 +273,10 @@ static enum kw_status read_from(struct kw_store *store, struct kw_keyring *keyri
     uint8_t seen[KW_SHA256_SIZE];
     size_t count = 0;
     kw_keyring_refresh(keyring);
-    enum kw_status status = kw_keyring_versions(keyring, NULL, &versions, &count, err);
+    /* Some modules list what they remember of a token that is away. */
+    enum kw_status status = kw_keyring_ping(keyring, err);
+    if (!status)
+        status = kw_keyring_versions(keyring, NULL, &versions, &count, err);
     if (status == KW_KEY_NOT_FOUND) /* a token without keys */
         status = KW_OK;
     if (!status)

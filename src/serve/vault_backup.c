@@ -98,9 +98,7 @@ static enum kw_status backup_now(struct kw_keyring *keyring, void *context, stru
         }
     free(versions);
     if (!status && done == 0)
-        status =
-            kw_fail(err, KW_KEY_NOT_FOUND,
-                    "A key with (name/id) %s was not found in this key vault.", work->call->name);
+        status = kw_call_no_key(work->call, "", err);
     return status ? status : seal_set(keyring, work, err);
 }
 
@@ -110,8 +108,7 @@ enum kw_status kw_backup_key(struct kw_call *call, struct cJSON **ret_json, stru
                         .set = cJSON_CreateObject(),
                         .text = KW_BUFFER_INIT(KW_SET_MAX + KW_SET_SEAL_MAX)};
     kw_json_add_text(work.set, "schema", KW_SET_SCHEMA);
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, backup_now, &work, err);
+    enum kw_status status = kw_call_change(call, backup_now, &work, err);
     if (!status) {
         *ret_json = cJSON_CreateObject();
         kw_json_add_base64(*ret_json, "value", KW_BASE64URL, work.text.data, work.text.len);

@@ -25,7 +25,7 @@ static enum kw_status use(struct kw_call *call, const struct row *row, const cha
     enum kw_wrap_alg alg;
     char kid[KW_KID_SIZE];
     enum kw_status status;
-    if ((status = kw_store_find(call->snapshot, call->name, call->version, &stored, err)) ||
+    if ((status = kw_use_find(call, call->version, &stored, err)) ||
         (status = kw_use_check(call, stored, row->op, err)) ||
         (status = kw_use_algorithm(call, alg_name, stored->key->label, &alg, err)) ||
         (status = row->use(call, stored, row->name, alg, value, &out, err)))
@@ -104,7 +104,7 @@ static enum kw_status sign(struct kw_call *call, enum kw_digest_signature alg,
     uint8_t signature[KW_RSA_MAX_BYTES];
     char kid[KW_KID_SIZE];
     enum kw_status status;
-    if ((status = kw_store_find(call->snapshot, call->name, call->version, &stored, err)) ||
+    if ((status = kw_use_find(call, call->version, &stored, err)) ||
         (status = kw_use_check(call, stored, KW_OP_SIGN, err)) ||
         (status = kw_keyring_sign(kw_store_keyring(store), stored->key, alg, &call->purpose,
                                   kw_secret_bytes(digest), kw_secret_len(digest), signature, err)))
@@ -138,7 +138,7 @@ static enum kw_status verify(struct kw_call *call, enum kw_digest_signature alg,
     struct kw_store *store = call->service->store;
     const struct kw_stored *stored = NULL;
     enum kw_status status;
-    if ((status = kw_store_find(call->snapshot, call->name, call->version, &stored, err)) ||
+    if ((status = kw_use_find(call, call->version, &stored, err)) ||
         (status = kw_use_check(call, stored, KW_OP_VERIFY, err)))
         return status;
     status = kw_rsa_verify_digest(kw_keyring_crypto(kw_store_keyring(store)), &stored->key->public,

@@ -14,7 +14,7 @@
 enum kw_status kw_get_key(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    enum kw_status status = kw_store_find(call->snapshot, call->name, call->version, &stored, err);
+    enum kw_status status = kw_use_find(call, call->version, &stored, err);
     if (!status)
         *ret_json = kw_bundle(call, stored);
     return status;
@@ -47,7 +47,8 @@ enum kw_status kw_get_deleted(struct kw_call *call, struct cJSON **ret_json, str
     if (stored)
         *ret_json = kw_deleted_bundle(call, stored);
     else
-        status = kw_fail(err, KW_KEY_NOT_FOUND, "Deleted key %s was not found.", call->name);
+        status = kw_call_refuse(call, KW_REFUSE_NO_KEY, KW_KEY_NOT_FOUND, err,
+                                "Deleted key %.127s was not found.", call->name);
     return status;
 }
 

@@ -433,6 +433,38 @@ static void lost_while_many_work(void **state)
     assert_trail();
 }
 
+/* Calls may be lost then, but not the token. */
+static void started_anew_while_many_work(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    static const CK_RV answers[] = {CKR_DEVICE_ERROR, CKR_CRYPTOKI_NOT_INITIALIZED,
+                                    CKR_TOKEN_NOT_PRESENT};
+    struct kw_fault *fault = begin();
+    struct kw_keyring *worker = ring_open(), *manager = ring_open();
+    manage(manager);
+    struct crew *crew = start_crew(worker);
+    for (size_t i = 0; i < KW_COUNT(answers); i++) {
+        let_crew_work(crew);
+        atomic_store(&fault->start_mends, true);
+        atomic_store(&fault->down, answers[i]);
+        for (int ms = 0; ms < 60000 && atomic_load(&fault->down) != CKR_OK; ms++)
+            (void)usleep(1000);
+        assert_int_equal(atomic_load(&fault->down), CKR_OK);
+        unsigned before = atomic_load(&crew->good);
+        for (int ms = 0; ms < 60000 && atomic_load(&crew->good) < before + 4 * THREADS; ms++)
+            (void)usleep(1000);
+        atomic_store(&crew->bad, 0);
+        manage(manager);
+    }
+    end_crew(crew);
+    assert_int_equal(fault->crowded, 0);
+    close_keyring(manager);
+    close_keyring(worker);
+    assert_int_equal(fault->sessions, 0);
+    assert_trail();
+}
+
 /* ---- reading anew ---- */
 
 static void what_the_other_one_did(void **state)
@@ -524,6 +556,48 @@ static void a_token_that_fails_meanwhile(void **state)
     assert_trail();
 }
 
+/* It fails at each step of reading anew, also between the keys and their records. */
+static void a_token_that_fails_while_it_is_read_anew(void **state)
+{
+    (void)state;
+    SOFTHSM_NEEDED();
+    struct kw_fault *fault = begin();
+    struct kw_keyring *reader = ring_open(), *manager = ring_open();
+    struct kw_version *versions = NULL, *again = NULL;
+    size_t count = 0, failures = 0;
+    enum kw_status status = KW_TOKEN;
+    create(manager);
+    const struct kw_version *seen = newest(reader, MADE, &versions, &count);
+    const struct kw_token_key *stays = ring_find(reader, RING_NAME);
+    assert_non_null(seen);
+    for (unsigned at = 1; status && at < 200; at++) {
+        kw_keyring_refresh(reader);
+        fault->calls = 0;
+        fault->fail_answer = CKR_DEVICE_ERROR;
+        fault->fail_calls = 1000;
+        fault->fail_at = at;
+        status = kw_keyring_versions(reader, NULL, &again, &count, NULL);
+        fault->fail_at = 0;
+        if (status) {
+            assert_int_equal(status, KW_TOKEN);
+            assert_string_equal(seen->key->label, MADE);
+            assert_true(seen->record->ops == (KW_OP_WRAP | KW_OP_UNWRAP));
+            assert_int_equal(kw_keyring_check_use(reader, seen->key, NULL), KW_OK);
+            assert_int_equal(ring_unwrap(reader, stays), KW_OK);
+            failures++;
+        }
+    }
+    assert_int_equal(status, KW_OK);
+    assert_true(failures > 8);
+    free(again);
+    free(versions);
+    step_all(manager, KW_STEP_DELETE);
+    purge_all(manager);
+    close_keyring(manager);
+    close_keyring(reader);
+    assert_trail();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -532,8 +606,10 @@ int main(void)
         cmocka_unit_test(opened_at_the_same_time),
         cmocka_unit_test(both_come_back),
         cmocka_unit_test(lost_while_many_work),
+        cmocka_unit_test(started_anew_while_many_work),
         cmocka_unit_test(what_the_other_one_did),
         cmocka_unit_test(a_token_that_fails_meanwhile),
+        cmocka_unit_test(a_token_that_fails_while_it_is_read_anew),
     };
     return cmocka_run_group_tests_name("keys/two_keyrings", tests, ring_setup, ring_teardown);
 }

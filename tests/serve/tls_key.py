@@ -136,6 +136,7 @@ class Cases:
                                 "proxy": self.keys.settings("tls-two")}  # fmt: skip
 
     def versions(self):
+        until("ready", lambda: self.server.status().get("/health/ready").status == 200)
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             expect(common_name(self.server, "vault", version), "tls-one")
         expect(common_name(self.server, "proxy", ssl.TLSVersion.TLSv1_3, "azure"), "tls-two")
@@ -296,6 +297,7 @@ class Cases:
 
     def watch_hang(self, hung):
         kept, status = hung.vault(), hung.status()
+        until("ready", lambda: status.get("/health/ready").status == 200)
         must(kept.get("/keys"))
         must(status.get("/health/alive"))
         slow = []
