@@ -185,6 +185,19 @@ class Attacks:
         must(self.app.put("/keys/another-name", {"key": jwk}))
         return f"{len(names)} names"
 
+    def reserved_aes(self):
+        proxy = self.server.proxy()
+        body = {"request_context": service.CONTEXT, "alg": "A256KW",
+                "value": base64url(b"y" * 32)}  # fmt: skip
+        must(proxy.post(f"/{PREFIX}/aes-open/wrapkey", body))
+        for name in ("backup-kek", "Backup-Kek"):
+            expect(proxy.post(f"/{PREFIX}/{name}/wrapkey", body), 404)
+            expect(proxy.post(f"/{PREFIX}/{name}/unwrapkey", body), 404)
+            expect(proxy.post(f"/{PREFIX}/{name}/metadata",
+                              {"request_context": service.CONTEXT}), 404)  # fmt: skip
+        expect(self.app.post("/keys/backup-kek/create", {"kty": "RSA"}), 400, "own")
+        return "and others are used"
+
     # ---- what fills the token ----
 
     def policies(self):
@@ -291,18 +304,8 @@ def aes_case(program):
             server.token.tool("--keygen", "--key-type", "AES:32", "--label", label,
                               "--usage-wrap", "--id", secrets.token_hex(16))  # fmt: skip
         with server:
-            proxy = server.proxy()
-            body = {"request_context": service.CONTEXT, "alg": "A256KW",
-                    "value": base64url(b"y" * 32)}  # fmt: skip
-            must(proxy.post(f"/{PREFIX}/aes-open/wrapkey", body))
-            for name in ("backup-kek", "Backup-Kek"):
-                expect(proxy.post(f"/{PREFIX}/{name}/wrapkey", body), 404)
-                expect(proxy.post(f"/{PREFIX}/{name}/unwrapkey", body), 404)
-                expect(proxy.post(f"/{PREFIX}/{name}/metadata",
-                                  {"request_context": service.CONTEXT}), 404)  # fmt: skip
-            expect(server.vault("app").post("/keys/backup-kek/create", {"kty": "RSA"}), 400, "own")
             attacks = Attacks(server)
-            failed = run(attacks, ("edited_backups", "restored_name", "all_or_none",
+            failed = run(attacks, ("reserved_aes", "edited_backups", "restored_name", "all_or_none",
                                    "policies", "steps_in_part", "trail"))  # fmt: skip
     return failed
 
@@ -311,6 +314,7 @@ NAMES = {
     "edited_backups": "a backup that was edited is none",
     "restored_name": "who may not restore that name does not",
     "all_or_none": "a restore that fails leaves nothing",
+    "reserved_aes": "no client wraps with the AES key for backups",
     "reserved_keys": "keys of the service's own are served to nobody",
     "reserved_names": "nobody gives a key such a name",
     "policies": "policies turn no faster than a week",
