@@ -200,7 +200,8 @@ static enum kw_status restore_now(struct kw_keyring *keyring, void *context, str
         return status;
     (void)snprintf(call->restored, sizeof(call->restored), "%.*s", KW_NAME_MAX,
                    work->entries[0].backup.key.name);
-    if ((status = kw_call_authorize(call, call->restored, err)) ||
+    call->name = call->restored; /* for the trail too */
+    if ((status = kw_call_authorize(call, call->name, err)) ||
         (status = kw_backup_kek(keyring, call, &work->kek, err)) ||
         (status = check_free(keyring, work, err)))
         return status;
@@ -229,7 +230,6 @@ enum kw_status kw_restore_key(struct kw_call *call, struct cJSON **ret_json, str
     work_free(work);
     if (status)
         return status;
-    call->name = call->restored;
     call->version = NULL;
     return kw_get_key(call, ret_json, err);
 }
