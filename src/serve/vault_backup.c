@@ -29,7 +29,6 @@ enum kw_status kw_backup_kek(struct kw_keyring *keyring, struct kw_call *call,
 static void add_settings(cJSON *entry, const struct kw_key_record *record)
 {
     kw_json_add_number(entry, "ops", record->ops);
-    kw_json_add_number(entry, "disabled", record->disabled);
     kw_json_add_number(entry, "not_before", (double)record->not_before);
     kw_json_add_number(entry, "expires", (double)record->expires);
     if (record->tags)
@@ -68,9 +67,8 @@ static enum kw_status back_up(struct kw_keyring *keyring, struct work *work,
 static enum kw_status seal_set(struct kw_keyring *keyring, struct work *work, struct kw_error *err)
 {
     struct kw_buffer seal = KW_BUFFER_INIT(KW_SET_SEAL_MAX);
-    struct cJSON *set = work->set;
-    work->set = NULL; /* it is deleted with the writing */
-    enum kw_status status = kw_json_write(set, KW_JSON_COMPACT, &work->text, err);
+    enum kw_status status = kw_json_write(work->set, KW_JSON_COMPACT, &work->text, err);
+    work->set = NULL; /* that frees it */
     if (!status &&
         !(status = kw_keyring_seal_text(keyring, (const char *)work->text.data, work->text.len,
                                         &seal, err)) &&

@@ -75,10 +75,9 @@ static enum kw_status read_settings(struct kw_call *call, const cJSON *json, str
 {
     const cJSON *tags = cJSON_GetObjectItemCaseSensitive(json, "tags");
     const cJSON *policy = cJSON_GetObjectItemCaseSensitive(json, "policy");
-    int64_t ops = 0, disabled = 0;
+    int64_t ops = 0;
     enum kw_status status;
     if ((status = kw_body_number(call, json, "ops", 0, 255, &ops, err)) ||
-        (status = kw_body_number(call, json, "disabled", 0, 1, &disabled, err)) ||
         (status = kw_body_number(call, json, "not_before", 0, KW_SECONDS_MAX, &entry->not_before,
                                  err)) ||
         (status = kw_body_number(call, json, "expires", 0, KW_SECONDS_MAX, &entry->expires, err)))
@@ -90,7 +89,6 @@ static enum kw_status read_settings(struct kw_call *call, const cJSON *json, str
         .expires = entry->expires ? &entry->expires : NULL,
         .tags = cJSON_IsObject(tags) ? tags : NULL,
         .policy = cJSON_IsObject(policy) ? policy : NULL,
-        .enabled = disabled ? KW_NO : KW_UNSET,
     };
     return KW_OK;
 }
@@ -202,8 +200,8 @@ static enum kw_status restore_now(struct kw_keyring *keyring, void *context, str
         return status;
     (void)snprintf(call->restored, sizeof(call->restored), "%.*s", KW_NAME_MAX,
                    work->entries[0].backup.key.name);
-    call->name = call->restored; /* for the trail, whatever becomes of it */
-    if ((status = kw_call_authorize(call, call->restored, err)) ||
+    call->name = call->restored; /* for the trail too */
+    if ((status = kw_call_authorize(call, call->name, err)) ||
         (status = kw_backup_kek(keyring, call, &work->kek, err)) ||
         (status = check_free(keyring, work, err)))
         return status;
