@@ -241,10 +241,13 @@ struct kw_json_limits {
 /* Parses RFC 8259 text, with or without a UTF-8 byte order mark, through cJSON, after a pass that
  * refuses what cJSON lets through: more than the limits, a name that occurs twice in one object
  * (letter case aside), bytes after the end, NUL, invalid UTF-8. Errors are `family` and start with
- * `what`. The caller frees with cJSON_Delete. */
+ * `what`. A tree that is refused is wiped. The caller frees with cJSON_Delete, or, where the text
+ * may hold a secret, with kw_json_wipe_delete. */
 enum kw_status kw_json_parse(const char *text, size_t len, const struct kw_json_limits *limits,
                              const char *what, enum kw_status family, struct cJSON **ret_json,
                              struct kw_error *err);
+/* Wipes all texts and names in it, then deletes it. NULL is nothing. */
+void kw_json_wipe_delete(struct cJSON *json);
 
 enum kw_json_style {
     KW_JSON_COMPACT,  /* no white space at all */

@@ -80,6 +80,24 @@ static cJSON *build_tree(const char *text, size_t len)
     return tree;
 }
 
+/* As deep as the limits that it was parsed with allow. */
+static void wipe(cJSON *item)
+{
+    for (; item; item = item->next) {
+        if (item->valuestring)
+            kw_wipe(item->valuestring, strlen(item->valuestring));
+        if (item->string)
+            kw_wipe(item->string, strlen(item->string));
+        wipe(item->child);
+    }
+}
+
+void kw_json_wipe_delete(cJSON *json)
+{
+    wipe(json);
+    cJSON_Delete(json);
+}
+
 enum kw_status kw_json_parse(const char *text, size_t len, const struct kw_json_limits *limits,
                              const char *what, enum kw_status family, struct cJSON **ret_json,
                              struct kw_error *err)
@@ -100,7 +118,7 @@ enum kw_status kw_json_parse(const char *text, size_t len, const struct kw_json_
         return kw_fail_memory(err);
     status = check_tree(tree, what, family, err);
     if (status != KW_OK) {
-        cJSON_Delete(tree);
+        kw_json_wipe_delete(tree);
         return status;
     }
     *ret_json = tree;

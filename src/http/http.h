@@ -109,10 +109,16 @@ struct kw_http_tls {
     enum kw_client_certificate client_certificate;
     bool only_tls13; /* TLS 1.3 with AES-GCM alone; else TLS 1.2 with ECDHE and AEADs as well */
 };
+/* The longest body of a request with neither a certificate that was verified nor an Authorization
+ * header. */
+#define KW_HTTP_ANONYMOUS_BODY_MAX ((size_t)16 * 1024)
+
 #define KW_HTTP_CONNECTIONS 4096
 struct kw_http_limits { /* 0 is the default in brackets */
-    size_t body;        /* bytes [256 KiB]; those of all requests together have a limit too */
-    size_t headers;     /* bytes, with the request line [16 KiB] */
+    size_t body;    /* bytes [256 KiB]; less where nobody says who it is, see above; those of all
+                       of a listener's requests together have a limit too, over which the
+                       connections with the oldest unfinished ones are closed */
+    size_t headers; /* bytes, with the request line [16 KiB] */
     size_t connections; /* [KW_HTTP_CONNECTIONS]; over that, those that idle longest are closed,
                            then those whose clients have kept the server waiting longest */
     unsigned idle_s;    /* between two requests of a connection [120] */

@@ -78,7 +78,10 @@ struct kw_http_job {
     struct kw_http_peer_held *peer;
     struct kw_http_bytes text; /* of the head; `request` points into it */
     struct kw_http_bytes body;
-    size_t counted; /* of the body, in the server's count */
+    size_t body_max;                /* how long it may get */
+    size_t counted;                 /* of it, in the listener's count */
+    bool unfinished;                /* it is in the listener's list of those */
+    TAILQ_ENTRY(kw_http_job) entry; /* there */
     struct kw_http_head head;
     struct kw_http_chunks chunks;
     struct kw_http_request request;
@@ -88,6 +91,19 @@ struct kw_http_job {
 struct kw_http_job *kw_http_job_new(struct kw_http_connection *connection);
 void kw_http_job_free(struct kw_http_job *job);
 void kw_http_answer_cleanup(struct kw_http_answer *answer);
+
+/* ---- bodies.c ---- */
+
+TAILQ_HEAD(kw_http_jobs, kw_http_job);
+
+/* Counts what has come of a body. Where all of the listener's are too much then, the connections of
+ * those that were begun first and are not whole yet are closed. False where that is not enough
+ * without the job's own. */
+bool kw_http_bodies_count(struct kw_http_job *job);
+/* The body is whole: it is closed for no other one, but counted still. */
+void kw_http_bodies_finish(struct kw_http_job *job);
+/* The body is not needed any more. */
+void kw_http_bodies_forget(struct kw_http_job *job);
 
 /* ---- a server and its listeners: server.c, listen.c ---- */
 
@@ -116,11 +132,14 @@ struct kw_http_listener {
     struct kw_http_pool handshakes; /* keys on tokens take their time, and may hang */
     struct kw_http_pool requests;
     struct kw_http_connections waiting[KW_HTTP_WAITS];
+    size_t bodies;                  /* bytes of those that handlers are not done with */
+    struct kw_http_jobs unfinished; /* those whose bodies are not whole, by when they began */
     atomic_size_t connections;
     atomic_ullong accepted, refused;
 };
 
-/* Of all connections: many that each keep within their limit shall not use the memory up. */
+/* Of all connections of a listener: many that each keep within their limit shall not use the memory
+ * up, and those of one listener not what others need. */
 #define KW_HTTP_BODIES_MAX ((size_t)64 * 1024 * 1024)
 #define KW_HTTP_PIECE      ((size_t)16 * 1024) /* what one record of TLS holds at most */
 
@@ -137,7 +156,6 @@ struct kw_http_server {
     bool draining;      /* answers end their connections */
     bool closed;        /* and nobody is let in any more */
     size_t connections; /* of all listeners */
-    size_t bodies;      /* bytes of requests that are not answered yet */
     uint8_t piece[KW_HTTP_PIECE];
 };
 

@@ -22,6 +22,7 @@ static void work(struct kw_http_task *task)
 static void done(struct kw_http_task *task)
 {
     struct kw_http_job *job = (struct kw_http_job *)task;
+    kw_http_bodies_forget(job);
     if (job->connection)
         kw_http_connection_answer(job->connection, task->worked);
     else
@@ -48,10 +49,9 @@ void kw_http_job_free(struct kw_http_job *job)
 {
     if (!job)
         return;
-    job->listener->server->bodies -= job->counted;
+    kw_http_bodies_forget(job);
     kw_http_answer_cleanup(&job->answer);
     kw_http_bytes_cleanup(&job->text);
-    kw_http_bytes_cleanup(&job->body);
     kw_http_peer_release(job->peer);
     free(job);
 }

@@ -15,11 +15,21 @@ static enum kw_http_next read_more(struct kw_http_connection *connection, size_t
     return next;
 }
 
+/* Whoever says nothing about who it is has little to say: others shall not read more for it. */
+static size_t body_max(const struct kw_http_job *job)
+{
+    size_t max = job->listener->limits.body;
+    bool anonymous = !job->request.peer.verified && !job->request.authorization;
+    return anonymous && max > KW_HTTP_ANONYMOUS_BODY_MAX ? KW_HTTP_ANONYMOUS_BODY_MAX : max;
+}
+
 static enum kw_http_next begin_body(struct kw_http_connection *connection)
 {
-    const struct kw_http_head *head = &connection->job->head;
+    struct kw_http_job *job = connection->job;
+    const struct kw_http_head *head = &job->head;
     bool awaited = head->chunked || head->length > connection->in.len;
-    if (head->length > connection->listener->limits.body)
+    job->body_max = body_max(job);
+    if (head->length > job->body_max)
         return kw_http_refuse(connection, 413);
     kw_http_connection_enter(connection, KW_HTTP_BODY);
     if (head->expects && awaited && !head->old)
@@ -79,24 +89,16 @@ enum kw_http_next kw_http_receive_head(struct kw_http_connection *connection)
     return read_more(connection, max);
 }
 
-/* False where all bodies together are too much. */
-static bool count_body(struct kw_http_job *job)
-{
-    struct kw_http_server *server = job->listener->server;
-    server->bodies += job->body.len - job->counted;
-    job->counted = job->body.len;
-    return server->bodies <= KW_HTTP_BODIES_MAX;
-}
-
-/* Moves what has come to the body; *ret_left is how much is missing at least. */
+/* Moves what has come to the body, for which others' connections may be closed; *ret_left is how
+ * much is missing at least. */
 static int take_body(struct kw_http_connection *connection, size_t *ret_left)
 {
     struct kw_http_job *job = connection->job;
     struct kw_http_bytes *in = &connection->in;
     size_t used = 0;
     if (job->head.chunked) {
-        int refused = kw_http_take_chunks(&job->chunks, in->data, in->len,
-                                          connection->listener->limits.body, &job->body, &used);
+        int refused =
+            kw_http_take_chunks(&job->chunks, in->data, in->len, job->body_max, &job->body, &used);
         if (refused)
             return refused;
         *ret_left = job->chunks.done ? 0 : KW_HTTP_PIECE;
@@ -108,7 +110,7 @@ static int take_body(struct kw_http_connection *connection, size_t *ret_left)
         *ret_left = left - used;
     }
     kw_http_bytes_drop(in, used);
-    return count_body(job) ? 0 : 503;
+    return kw_http_bodies_count(job) ? 0 : 503;
 }
 
 enum kw_http_next kw_http_receive_body(struct kw_http_connection *connection)
@@ -120,6 +122,7 @@ enum kw_http_next kw_http_receive_body(struct kw_http_connection *connection)
         return kw_http_refuse(connection, refused);
     if (left > 0)
         return read_more(connection, left);
+    kw_http_bodies_finish(job);
     job->request.body = job->body.data ? (const char *)job->body.data : "";
     job->request.body_len = job->body.len;
     kw_http_connection_enter(connection, KW_HTTP_WORK);

@@ -137,6 +137,7 @@ enum kw_http_next kw_http_refuse(struct kw_http_connection *connection, int stat
     if (!job)
         return KW_HTTP_CLOSE;
     connection->close = connection->close || !whole;
+    kw_http_bodies_forget(job);
     job->answer.status = status;
     if (listener->refuse)
         listener->refuse(listener->context, status, &job->answer);

@@ -116,6 +116,7 @@ static struct kw_http_listener *new_listener(struct kw_http_server *server,
     listener->context = options->context;
     listener->name = strdup(options->name);
     set_limits(&listener->limits, &options->limits);
+    TAILQ_INIT(&listener->unfinished);
     for (int i = 0; i < KW_HTTP_WAITS; i++)
         TAILQ_INIT(&listener->waiting[i]);
     kw_http_pool_init(&listener->requests, listener->limits.threads, listener->limits.queue,

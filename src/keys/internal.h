@@ -58,7 +58,9 @@ struct picked_key {
     struct picked_key *next;
 };
 
+/* By its modulus, or by what a URI says of it. */
 struct reserved_key {
+    struct kw_uri *uri; /* owned; NULL: by its modulus */
     struct kw_rsa_public public;
     struct reserved_key *next;
 };
@@ -91,6 +93,7 @@ struct kw_keyring {
     struct key_note *notes; /* one a key */
     struct picked_key *picked;
     struct reserved_key *reserved;
+    bool reserved_known; /* the moduli of all keys that were read and are reserved */
     struct kw_token_key *signers; /* that are not among the keys that were read */
     size_t signer_count;
     bool signers_read;                /* since the records were that are being judged */
@@ -103,7 +106,7 @@ struct kw_keyring {
 /* Adds a warning. Takes the lock of what is in common alone. */
 void kw_keyring_warn(struct kw_keyring *keyring, const char *format, ...) KW_PRINTF(2, 3);
 
-/* All of kw_keyring_reserve. */
+/* All of kw_keyring_reserve and kw_keyring_reserve_uri. */
 void kw_forget_reserved(struct kw_keyring *keyring);
 /* The keys that were read, and what was concluded from them; as in the keyring. */
 struct kw_read_keys {
@@ -366,6 +369,7 @@ enum kw_status kw_check_not_signer_label(const struct kw_keyring *keyring, const
                                          struct kw_error *err);
 /* Whether it signs the records of the other keys. */
 bool kw_is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key);
+const char *kw_signer_label(const struct kw_keyring *keyring);
 /* A kw_jws_signer_fn whose context is a keyring; kid NULL: any. Reads the keys of the token again
  * where it is not known, once for each time that records are read. */
 enum kw_status kw_signer_find(void *keyring, const char *kid,

@@ -217,6 +217,7 @@ enum kw_status kw_keyring_open(const struct kw_keyring_options *options,
 
 void kw_put_keys_aside(struct kw_keyring *keyring, struct kw_read_keys *ret_aside)
 {
+    keyring->reserved_known = false;
     for (size_t i = 0; i < KW_KEPT_DATA_KEYS; i++) {
         kw_data_key_cleanup(&keyring->kept[i].data_key);
         keyring->kept[i] = (struct kept_data_key){.key = NULL};
@@ -366,4 +367,10 @@ size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct 
 bool kw_keyring_has_token(const struct kw_keyring *keyring)
 {
     return keyring->vault || keyring->choice.module;
+}
+
+const char *kw_keyring_failover(const struct kw_keyring *keyring)
+{
+    const struct kw_config_token *configured = keyring->choice.configured;
+    return configured ? configured->failover : NULL;
 }

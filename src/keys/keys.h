@@ -16,6 +16,8 @@ struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring);
 /* Adds the warnings from number `from` on to `into` (which may be NULL) and returns how many there
  * are in all. */
 size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct kw_strings *into);
+/* The NAME of the [token] that serves where this one fails, or NULL. */
+const char *kw_keyring_failover(const struct kw_keyring *keyring);
 /* Whether a token is named at all, on the command line or in the configuration. */
 bool kw_keyring_has_token(const struct kw_keyring *keyring);
 
@@ -145,6 +147,8 @@ void kw_data_key_cleanup(struct kw_data_key *data_key);
 struct kw_purpose {
     const char *run, *drop, *file;
     const char *client, *request, *correlation, *outer, *pool; /* as in struct kw_deed */
+    bool checked; /* whoever asks has looked whether the key may be used, and does so anew now and
+                     then; it may be a copy of a key of this token, or of the failover's */
 };
 /* Unwraps once for each distinct (key, wrapped) and keeps a copy: the last KW_KEPT_DATA_KEYS of
  * them are answered without the token. Threads that ask at the same time use a session each, also
@@ -185,11 +189,34 @@ enum kw_status kw_keyring_sign(struct kw_keyring *keyring, const struct kw_token
 enum kw_status kw_keyring_tls_key(struct kw_keyring *keyring, const char *text,
                                   const struct kw_purpose *purpose, struct evp_pkey_st **ret_key,
                                   struct kw_rsa_public *ret_public, struct kw_error *err);
+/* ---- keys that are for one thing alone: reserve.c ---- */
+
 /* The key with that modulus proves who a server is, and is for nothing else from now on: whoever
  * lists keys for others to use leaves out what is reserved. *ret_new: it was not so before. */
 enum kw_status kw_keyring_reserve(struct kw_keyring *keyring, const struct kw_rsa_public *public,
                                   bool *ret_new, struct kw_error *err);
-bool kw_keyring_is_reserved(struct kw_keyring *keyring, const struct kw_rsa_public *public);
+/* The same for the keys, RSA or AES, that a pkcs11: URI means, now or later. One that names no key
+ * reserves none. KW_CONFIG where it is no URI. */
+enum kw_status kw_keyring_reserve_uri(struct kw_keyring *keyring, const char *uri, bool *ret_new,
+                                      struct kw_error *err);
+/* Whether it is one of those or signs records, or has the modulus of one that is among the keys
+ * that were read, whatever its label; keys that show no modulus are known by label and id. */
+bool kw_keyring_is_reserved(struct kw_keyring *keyring, const struct kw_token_key *key);
+/* Whether a new key of that name (letter case aside) would be taken for a reserved one. Reads the
+ * keys where that was not done. */
+enum kw_status kw_keyring_is_reserved_name(struct kw_keyring *keyring, const char *name,
+                                           bool *ret_reserved, struct kw_error *err);
+
+/* ---- a text that can't be edited: seal.c ---- */
+
+/* A compact JWS over the text's SHA-256, by the key that signs the token's records, which is made
+ * where there is none; appended to *ret_seal. */
+enum kw_status kw_keyring_seal_text(struct kw_keyring *keyring, const char *text, size_t len,
+                                    struct kw_buffer *ret_seal, struct kw_error *err);
+/* KW_DAMAGED where that is no seal of that text by a key for records on the keyring's token. */
+enum kw_status kw_keyring_check_seal(struct kw_keyring *keyring, const char *text, size_t len,
+                                     const char *seal, size_t seal_len, struct kw_error *err);
+
 /* AES-256 key wrap by a key on the keyring's own token, as kw_token_aes_wrap has it: RFC 3394 or,
  * `padded`, RFC 5649, of at most KW_AES_DATA_MAX bytes. KW_KEY_UNUSABLE where the token has no
  * mechanism that gives the known answers. These keys have no record and no twin.
@@ -281,6 +308,8 @@ struct kw_new_key {
     const char *not_before; /* "2026-10-05" or "" */
     const char *expires;    /* "2027-10-05" or "" */
     bool extractable;
+    bool further; /* of a key that comes from elsewhere: a version of the key of that name, if there
+                     is one */
     /* Or NULL. Its dates win over those above. Where they can't be put on record there is no key.
      */
     const struct kw_key_settings *settings;
@@ -304,7 +333,7 @@ enum kw_status kw_keyring_wrap_key(struct kw_keyring *keyring, const struct kw_t
                                    const struct kw_rsa_public *kek, struct kw_buffer *ret_wrapped,
                                    const char **ret_mechanism, struct kw_error *err);
 /* A key that was wrapped for `kek`, a key on this token, as a new key; its version is 16 random
- * bytes. KW_EXISTS where a key has that name already. */
+ * bytes. KW_EXISTS where a key has that name already, unless it is to be a further version. */
 enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw_token_key *kek,
                                      const uint8_t *wrapped, size_t wrapped_len,
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
@@ -354,6 +383,9 @@ struct kw_key_record {
     struct cJSON *policy;        /* a rotation policy, owned; or NULL */
 };
 void kw_key_record_cleanup(struct kw_key_record *record);
+/* Into a zeroed struct. */
+enum kw_status kw_key_record_copy(const struct kw_key_record *record,
+                                  struct kw_key_record *ret_copy, struct kw_error *err);
 
 /* In the order of precedence. */
 enum kw_key_state { KW_KEY_ENABLED, KW_KEY_DISABLED, KW_KEY_DELETED, KW_KEY_RECORD_BAD };
@@ -460,7 +492,8 @@ enum kw_status kw_pin_read(const char *source, struct kw_strings *warnings,
 
 /* A private key from outside (PKCS#8 DER) as a new key; `id` is its version, 16 random bytes where
  * id_len is 0. Its copies outside of the token are none of the token's business, so a warning says
- * that there may be some. KW_EXISTS where a key has that name or id already. */
+ * that there may be some. KW_EXISTS where a key has that id already, or that name and this is not
+ * to be a further version of it. */
 enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw_secret *pkcs8,
                                      const uint8_t *id, size_t id_len,
                                      const struct kw_new_key *wanted, struct kw_token_key *ret_key,
@@ -498,6 +531,10 @@ struct kw_sealed_key {
 enum kw_status kw_keyring_backup(struct kw_keyring *keyring, const struct kw_token_key *key,
                                  const struct kw_kek *kek, struct kw_sealed_key *ret_sealed,
                                  struct kw_error *err);
+/* Takes away again what kw_keyring_restore has just made, as "key.unrestore". The record stays, as
+ * it may be older than that. */
+enum kw_status kw_keyring_unrestore(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    struct kw_error *err);
 /* The other way: puts the key on the keyring's token as planned, both halves or none, if its public
  * half has the fingerprint. The id has to be free (KW_EXISTS); the name may be that of other
  * versions, which is what it was. Its record begins with the settings, as that of a new key does;

@@ -350,7 +350,7 @@ enum kw_status kw_keyring_plan(struct kw_keyring *keyring, const struct kw_new_k
     enum kw_status status;
     if ((status = check_name(keyring, wanted->name, err)) ||
         (status = kw_keyring_connect(keyring, err)) ||
-        (status = check_free(keyring, wanted->name, err)))
+        (status = wanted->further ? KW_OK : check_free(keyring, wanted->name, err)))
         return status;
     return make_plan(keyring, wanted, ret_planned, err);
 }
@@ -370,9 +370,12 @@ enum kw_status kw_keyring_unwrap_key(struct kw_keyring *keyring, const struct kw
     if (!status)
         status = kw_act_begin(keyring, &act, "byok.import", NULL, wanted->name, err);
     if (!status) {
-        const struct record_start start = {KW_ORIGIN_BYOK, wanted->settings, ""};
-        status = kw_token_unwrap_key(keyring->token, kek, wrapped, wrapped_len, &planned.plan, &key,
-                                     &act.failure);
+        char newest[KW_TIMESTAMP_SIZE] = "";
+        const struct record_start start = {KW_ORIGIN_BYOK, wanted->settings, newest};
+        status = kw_newest_created(keyring, wanted->name, newest, &act.failure);
+        if (!status)
+            status = kw_token_unwrap_key(keyring->token, kek, wrapped, wrapped_len, &planned.plan,
+                                         &key, &act.failure);
         if (!status)
             status = kw_record_begin_or_undo(keyring, &key, &start, &act.failure);
         status = kw_act_end(keyring, &act, status, status ? NULL : &key, err);

@@ -20,8 +20,11 @@ enum kw_status kw_keyring_import_key(struct kw_keyring *keyring, const struct kw
     if (!status)
         status = kw_act_begin(keyring, &act, "key.import", NULL, wanted->name, err);
     if (!status) {
-        const struct record_start start = {KW_ORIGIN_FILE, wanted->settings, ""};
-        status = kw_token_import_key(keyring->token, &planned.plan, pkcs8, &key, &act.failure);
+        char newest[KW_TIMESTAMP_SIZE] = "";
+        const struct record_start start = {KW_ORIGIN_FILE, wanted->settings, newest};
+        status = kw_newest_created(keyring, wanted->name, newest, &act.failure);
+        if (!status)
+            status = kw_token_import_key(keyring->token, &planned.plan, pkcs8, &key, &act.failure);
         if (!status)
             status = kw_record_begin_or_undo(keyring, &key, &start, &act.failure);
         status = kw_act_end(keyring, &act, status, status ? NULL : &key, err);
@@ -293,5 +296,21 @@ enum kw_status kw_keyring_restore(struct kw_keyring *keyring, const struct kw_ke
     kw_buffer_cleanup(&job.transported);
     if (!status)
         *ret_key = job.key;
+    return status;
+}
+
+enum kw_status kw_keyring_unrestore(struct kw_keyring *keyring, const struct kw_token_key *key,
+                                    struct kw_error *err)
+{
+    struct kw_act act = {.ck_rv = 0};
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_keyring_connect(keyring, err);
+    if (!status)
+        status = kw_act_begin(keyring, &act, "key.unrestore", key, NULL, err);
+    if (!status) {
+        status = kw_token_destroy_key(keyring->token, key, &act.failure);
+        status = kw_act_end(keyring, &act, status, NULL, err);
+    }
+    (void)pthread_mutex_unlock(&keyring->lock);
     return status;
 }

@@ -16,14 +16,26 @@ static enum kw_status check_use(struct kw_keyring *keyring, const struct kw_toke
     return status;
 }
 
+/* Whoever brings a key of its own need not have reached the token by this keyring before. */
+static enum kw_status open_first(struct kw_keyring *keyring, struct kw_error *err)
+{
+    (void)pthread_mutex_lock(&keyring->lock);
+    enum kw_status status = kw_keyring_open_either(keyring, err);
+    (void)pthread_mutex_unlock(&keyring->lock);
+    return status;
+}
+
 enum kw_status kw_operate_here(struct kw_keyring *keyring, const struct kw_token_key *key,
                                const struct kw_operation *operation, struct kw_error *err)
 {
     struct kw_act act;
-    enum kw_status status = kw_act_begin_unlocked(keyring, &act, operation, key, err);
+    bool checked = operation->purpose && operation->purpose->checked;
+    enum kw_status status = checked ? open_first(keyring, err) : KW_OK;
+    if (!status)
+        status = kw_act_begin_unlocked(keyring, &act, operation, key, err);
     if (status)
         return status;
-    if (!operation->no_record)
+    if (!operation->no_record && !checked)
         status = check_use(keyring, key, &act.failure);
     if (!status)
         status = operation->work(keyring, key, operation->context, &act);

@@ -30,6 +30,20 @@ void kw_key_record_cleanup(struct kw_key_record *record)
     *record = (struct kw_key_record){.state = KW_RECORD_NONE};
 }
 
+enum kw_status kw_key_record_copy(const struct kw_key_record *record,
+                                  struct kw_key_record *ret_copy, struct kw_error *err)
+{
+    struct kw_key_record copy = *record;
+    copy.tags = record->tags ? cJSON_Duplicate(record->tags, true) : NULL;
+    copy.policy = record->policy ? cJSON_Duplicate(record->policy, true) : NULL;
+    if ((record->tags && !copy.tags) || (record->policy && !copy.policy)) {
+        kw_key_record_cleanup(&copy);
+        return kw_fail_memory(err);
+    }
+    *ret_copy = copy;
+    return KW_OK;
+}
+
 /* ---- states ---- */
 
 enum kw_key_state kw_key_state(const struct kw_key_record *record)

@@ -8,7 +8,7 @@
 #define SIGNER_BITS    2048
 #define SIGNER_ID_SIZE 16
 
-static const char *signer_label(const struct kw_keyring *keyring)
+const char *kw_signer_label(const struct kw_keyring *keyring)
 {
     const char *configured = keyring->config.life.records_key;
     return configured ? configured : DEFAULT_SIGNER;
@@ -18,7 +18,7 @@ enum kw_status kw_check_not_signer_label(const struct kw_keyring *keyring, const
                                          struct kw_error *err)
 {
     char shown[96];
-    if (strcmp(label, signer_label(keyring)) != 0)
+    if (strcmp(label, kw_signer_label(keyring)) != 0)
         return KW_OK;
     return kw_fail(err, KW_USAGE,
                    "\"%s\" is the name of the key that signs the records of keys, and is made "
@@ -31,7 +31,7 @@ enum kw_status kw_check_not_signer_label(const struct kw_keyring *keyring, const
 bool kw_is_signer(const struct kw_keyring *keyring, const struct kw_token_key *key)
 {
     return key->sign && key->id_len > 0 && key->public.modulus_len > 0 &&
-           strcmp(key->label, signer_label(keyring)) == 0;
+           strcmp(key->label, kw_signer_label(keyring)) == 0;
 }
 
 /* The one with that id, or any where `kid` is NULL. */
@@ -89,7 +89,7 @@ static enum kw_status read_those(struct kw_keyring *keyring, const struct kw_key
  * are. */
 static enum kw_status read_signers(struct kw_keyring *keyring, struct kw_error *err)
 {
-    const char *label = signer_label(keyring);
+    const char *label = kw_signer_label(keyring);
     const struct kw_key_filter filter = {.label = label, .label_len = strlen(label)};
     if (keyring->signers_read)
         return KW_OK;
@@ -115,7 +115,7 @@ static enum kw_status make_signer(struct kw_keyring *keyring, struct kw_error *e
 {
     uint8_t id[SIGNER_ID_SIZE];
     const struct kw_key_plan plan = {.use = KW_USE_SIGN,
-                                     .label = signer_label(keyring),
+                                     .label = kw_signer_label(keyring),
                                      .id = id,
                                      .id_len = sizeof(id),
                                      .bits = SIGNER_BITS};
@@ -144,7 +144,7 @@ enum kw_status kw_signer_get(struct kw_keyring *keyring, const struct kw_token_k
             err, KW_KEY_UNUSABLE,
             "the new key \"%s\" on the token \"%s\" does not read back as one that signs; "
             "records can't be kept there",
-            signer_label(keyring), kw_token_info(keyring->token)->label);
+            kw_signer_label(keyring), kw_token_info(keyring->token)->label);
     *ret_signer = signer;
     return KW_OK;
 }

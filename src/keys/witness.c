@@ -290,16 +290,18 @@ static enum kw_status put_outcome(struct kw_keyring *keyring, struct kw_act *act
     return kw_keyring_append(keyring, &act->deed, 1, err);
 }
 
+/* What is not on record has not happened, as far as whoever asked may know: neither that it was
+ * done nor that it failed. */
 static enum kw_status conclude(const struct kw_act *act, enum kw_status status,
                                enum kw_status written, const struct kw_error *unwritten,
                                struct kw_error *err)
 {
+    if (written)
+        return kw_fail(err, KW_AUDIT, "%s %s, but what came of it is not on record: %.300s",
+                       act->deed.op, status ? "failed" : "was done", unwritten->message);
     if (status && err)
         *err = act->failure;
-    if (status || !written)
-        return status;
-    return kw_fail(err, KW_AUDIT, "%s was done, but what came of it is not on record: %.300s",
-                   act->deed.op, unwritten->message);
+    return status;
 }
 
 enum kw_status kw_act_end(struct kw_keyring *keyring, struct kw_act *act, enum kw_status status,

@@ -80,22 +80,6 @@ enum kw_status kw_body_object(struct kw_call *call, const char *field,
     return KW_OK;
 }
 
-/* As deep as the limits that it was parsed with allow. */
-static void wipe(cJSON *item)
-{
-    for (; item; item = item->next) {
-        if (item->valuestring)
-            kw_wipe(item->valuestring, strlen(item->valuestring));
-        wipe(item->child);
-    }
-}
-
-void kw_body_free(struct cJSON *body)
-{
-    wipe(body);
-    cJSON_Delete(body);
-}
-
 enum kw_status kw_answer_secret(struct kw_call *call, const char *kid,
                                 const struct kw_secret *value, struct kw_error *err)
 {

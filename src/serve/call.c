@@ -6,7 +6,6 @@
 
 #include "serve/internal.h"
 
-#define DENIALS_A_SECOND  20
 #define KW_AUTHORITY_SIZE (KW_HOST_SIZE + 32)
 static const struct kw_json_limits body_limits = {.bytes = 256 * 1024, .depth = 8, .items = 1000};
 
@@ -40,6 +39,7 @@ static enum kw_status give_id(struct kw_call *call, struct kw_error *err)
     if (status)
         return status;
     call->purpose.request = call->id;
+    call->purpose.checked = true;
     status = kw_http_header(call->answer, request_id, err, "%s", call->id);
     if (!status && call->purpose.correlation)
         status = kw_http_header(call->answer, "x-ms-client-request-id", err, "%s",
@@ -121,34 +121,6 @@ static enum kw_status find_route(struct kw_call *call, const struct kw_api *api,
 
 /* ---- who asks, and may they ---- */
 
-/* What is denied is on the trail, but whoever is denied can't fill the disk with that. */
-static void put_denial_on_record(struct kw_call *call, const char *why)
-{
-    struct kw_service *service = call->service;
-    unsigned long long second = kw_now_ms() / 1000;
-    struct kw_error err;
-    char detail[KW_MESSAGE_SIZE];
-    if (atomic_exchange(&service->denial_second, second) != second)
-        atomic_store(&service->denials, 0);
-    unsigned before = atomic_fetch_add(&service->denials, 1);
-    if (before >= DENIALS_A_SECOND)
-        return;
-    (void)snprintf(detail, sizeof(detail), "from %.64s: %.400s%s", call->request->peer.address, why,
-                   before + 1 == DENIALS_A_SECOND ? " (and more in this second)" : "");
-    const struct kw_deed deed = {
-        .op = "serve.denied",
-        .phase = KW_OUTCOME,
-        .status = KW_DENIED,
-        .key.label = call->name,
-        .detail = detail,
-        .request = {.client = call->purpose.client,
-                    .request = call->id,
-                    .correlation = call->purpose.correlation},
-    };
-    if (kw_keyring_witness(kw_store_keyring(service->store), &deed, 1, &err))
-        kw_service_tell(service, "a denied request is not on the audit trail: %s", err.message);
-}
-
 /* Where tokens come from: an address that has a path, as clients take the tenant from it. */
 static void write_authority(const struct kw_config *config, const char *host,
                             char out[KW_AUTHORITY_SIZE])
@@ -198,7 +170,7 @@ static enum kw_status identify(struct kw_call *call, const struct kw_api *api, s
         return KW_OK;
     }
     if (status == KW_DENIED)
-        put_denial_on_record(call, why.message);
+        kw_call_note_denial(call, why.message);
     return status == KW_DENIED ? challenge(call, "The client is not known here.", err)
                                : kw_fail(err, status, "%s", why.message);
 }
@@ -220,9 +192,6 @@ static enum kw_status authorize(struct kw_call *call, struct kw_error *err)
     const char *action = kw_action_name(call->route->action);
     if (kw_client_may(call->client, call->route->action, call->name))
         return KW_OK;
-    char why[160];
-    (void)snprintf(why, sizeof(why), "no role of the client allows %s", action);
-    put_denial_on_record(call, why);
     return kw_call_refuse(call, KW_REFUSE_ROLE, KW_DENIED, err,
                           "Caller is not authorized to perform action on resource. Action: '%s'.",
                           action);
@@ -275,13 +244,13 @@ static void refuse(struct kw_call *call, const struct kw_api *api, enum kw_statu
         kw_refusal_row(call->is_refused ? call->refusal : kw_refusal_of(status));
     unsigned retry_s = call->retry_s ? call->retry_s : row->retry_s;
     struct kw_error err;
-    /* What went wrong inside is for the log; whoever asked is told that something did. */
-    bool inside = row->status >= 500;
+    /* What other floors say is for whoever runs the service: it names tokens, and what to do. */
+    bool inside = !call->is_refused || row->status >= 500;
     if (inside)
-        kw_service_tell(call->service, "request %s: %s", call->id, why->message);
-    const char *message = row->status == 503 ? "The service can't do that now; try again later."
-                          : inside           ? "The service failed; its log says why."
-                                             : why->message;
+        kw_service_tell_failure(call->service, call->id, why->message);
+    const char *message = inside ? row->message : why->message;
+    if (row->status == 403)
+        kw_call_note_denial(call, why->message);
     call->answer->status = row->status;
     kw_secret_free(call->answer->secret);
     call->answer->secret = NULL;
@@ -307,17 +276,37 @@ static void count(const struct kw_call *call, const struct kw_api *api, uint64_t
     kw_metrics_request(call->service->metrics, &note);
 }
 
+/* ---- the keys ---- */
+
+static void look_anew(struct kw_call *call)
+{
+    kw_store_leave(call->snapshot);
+    call->snapshot = kw_store_enter(call->service->store);
+}
+
+enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *context,
+                              struct kw_error *err)
+{
+    enum kw_status status =
+        kw_store_change(call->service->store, &call->purpose, work, context, err);
+    look_anew(call);
+    return status;
+}
+
 /* ---- all of it ---- */
 
 /* A key that is not known may have been made by another program since the token was last read. */
-static enum kw_status work(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
+static enum kw_status work(struct kw_call *call, const struct kw_api *api, struct cJSON **ret_json,
+                           struct kw_error *err)
 {
-    if (call->route->action != KW_ACT_STATUS && !atomic_load(&call->service->known))
+    if (api->wants_keys && !call->snapshot)
         return kw_fail(err, KW_TOKEN, "the token's keys were not read yet");
     enum kw_status status = call->route->work(call, ret_json, err);
-    if (status == KW_KEY_NOT_FOUND && kw_store_look_again(call->service->store))
-        status = call->route->work(call, ret_json, err);
-    return status;
+    if (status != KW_KEY_NOT_FOUND || !kw_store_look_again(call->service->store))
+        return status;
+    look_anew(call);
+    call->is_refused = false;
+    return call->route->work(call, ret_json, err);
 }
 
 static enum kw_status serve(struct kw_call *call, const struct kw_api *api, struct kw_error *err)
@@ -328,7 +317,7 @@ static enum kw_status serve(struct kw_call *call, const struct kw_api *api, stru
         (status = admit(call, err)) || (status = find_route(call, api, err)) ||
         (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
         (status = check_version(call, api, err)) || (status = parse_body(call, err)) ||
-        (api->check && (status = api->check(call, err))) || (status = work(call, &json, err)))
+        (api->check && (status = api->check(call, err))) || (status = work(call, api, &json, err)))
         return status;
     return json ? kw_json_write(json, KW_JSON_COMPACT, &call->answer->body, err) : KW_OK;
 }
@@ -337,15 +326,19 @@ void kw_call_serve(struct kw_service *service, const struct kw_api *api,
                    const struct kw_http_request *request, struct kw_http_answer *answer)
 {
     uint64_t began_us = kw_now_us();
-    struct kw_call call = {
-        .service = service, .policy = kw_policy_of(service), .request = request, .answer = answer};
+    struct kw_call call = {.service = service,
+                           .policy = kw_policy_of(service),
+                           .snapshot = kw_store_enter(service->store),
+                           .request = request,
+                           .answer = answer};
     struct kw_error err = {.status = KW_OK};
     answer->status = 200;
     enum kw_status status = serve(&call, api, &err);
     if (status)
         refuse(&call, api, status, &err);
     count(&call, api, began_us);
-    kw_body_free(call.body);
+    kw_json_wipe_delete(call.body);
+    kw_store_leave(call.snapshot);
     kw_policy_leave(call.policy);
 }
 

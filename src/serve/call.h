@@ -38,6 +38,7 @@ struct kw_refusal_row {
     const char *inner;      /* its innererror's, or NULL */
     const char *proxy_code; /* the external key proxy's */
     unsigned retry_s;       /* for Retry-After, or 0 */
+    const char *message; /* for whoever asked, where the service did not refuse in its own words */
 };
 const struct kw_refusal_row *kw_refusal_row(enum kw_refusal refusal);
 /* What a status means to whoever asked. */
@@ -55,17 +56,27 @@ struct kw_call {
     const struct kw_route *route;   /* NULL where there is none */
     const struct kw_client *client; /* NULL where it is not known who asks */
     char id[KW_CALL_ID_SIZE];
-    struct kw_purpose purpose;      /* client, request and correlation */
-    const char *name, *version;     /* of the path, or NULL */
-    char restored[KW_NAME_MAX + 1]; /* what the name points to where it came with the body */
-    struct cJSON *body;             /* an object, or NULL where none is wanted */
+    struct kw_purpose purpose;          /* client, request and correlation */
+    const struct kw_snapshot *snapshot; /* of the keys: what was found in it stays while it is the
+                                           call's */
+    const char *name, *version;         /* of the path, or NULL */
+    char restored[KW_NAME_MAX + 1];     /* what the name points to where it came with the body */
+    struct cJSON *body;                 /* an object, or NULL where none is wanted */
     enum kw_refusal refusal;
     bool is_refused;  /* `refusal` says why; else the status does */
     unsigned retry_s; /* for Retry-After, where it is not the row's */
 };
-/* Says why the call is refused, and returns `status`. */
+/* Says why the call is refused, in words for whoever asked, and returns `status`. What fails by
+ * other means is told to the log alone. */
 enum kw_status kw_call_refuse(struct kw_call *call, enum kw_refusal refusal, enum kw_status status,
                               struct kw_error *err, const char *format, ...) KW_PRINTF(5, 6);
+/* The same where the key, or the version of it, that the path names is not there: KW_KEY_NOT_FOUND.
+ * `kind` is "" or "deleted ". */
+enum kw_status kw_call_no_key(struct kw_call *call, const char *kind, struct kw_error *err);
+
+/* As kw_store_change; the call's snapshot is one that knows of it afterwards. */
+enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *context,
+                              struct kw_error *err);
 
 /* Does what was asked for. *ret_json is the answer, or NULL where the body was set otherwise. */
 typedef enum kw_status (*kw_call_fn)(struct kw_call *call, struct cJSON **ret_json,
@@ -84,6 +95,7 @@ struct kw_api {
     const struct kw_route *routes;
     size_t route_count;
     bool wants_version; /* api-version is required */
+    bool wants_keys;    /* nothing is done before the token's were read */
     bool takes_tokens;  /* without one, whoever has no certificate is told where to get one */
     const char *prefix; /* the first part of each path, or NULL; set when the service starts */
     enum kw_status (*check)(struct kw_call *call, struct kw_error *err); /* of body and query */
@@ -111,8 +123,6 @@ enum kw_status kw_body_number(struct kw_call *call, const struct cJSON *object, 
                               int64_t min, int64_t max, int64_t *ret_number, struct kw_error *err);
 enum kw_status kw_body_object(struct kw_call *call, const char *field,
                               const struct cJSON **ret_object, struct kw_error *err);
-/* Wipes all texts, then deletes. */
-void kw_body_free(struct cJSON *body);
 
 /* An answer {"kid", "value"} whose value is a secret; `kid` may be NULL. */
 enum kw_status kw_answer_secret(struct kw_call *call, const char *kid,

@@ -71,8 +71,6 @@ static void look_at_token(struct caretaker *caretaker)
     } else if (now >= caretaker->refresh_ms || !was_ready) {
         long refresh_s = service->policy->config.service.refresh_s;
         status = kw_store_read(service->store, &err);
-        if (!status)
-            atomic_store(&service->known, true);
         caretaker->refresh_ms =
             kw_now_ms() + (uint64_t)(refresh_s ? refresh_s : DEFAULT_REFRESH_S) * 1000;
     } else {
@@ -160,10 +158,9 @@ static void remind(struct caretaker *caretaker, const struct kw_stored *stored, 
 static void collect(struct caretaker *caretaker, int64_t now, struct due_list *list)
 {
     size_t count = 0;
-    struct kw_store *store = caretaker->service->store;
     const char *last = "";
-    kw_store_enter(store);
-    const struct kw_stored *all = kw_store_all(store, &count);
+    const struct kw_snapshot *snapshot = kw_store_enter(caretaker->service->store);
+    const struct kw_stored *all = kw_store_all(snapshot, &count);
     list->names = calloc(count + 1, sizeof(*list->names));
     for (size_t i = 0; i < count && list->names; i++) {
         struct kw_rotation_due due;
@@ -175,7 +172,7 @@ static void collect(struct caretaker *caretaker, int64_t now, struct due_list *l
         if (due.rotate && now >= due.rotate)
             (void)snprintf(list->names[list->count++], KW_NAME_MAX + 1, "%.*s", KW_NAME_MAX, last);
     }
-    kw_store_leave(store);
+    kw_store_leave(snapshot);
 }
 
 static void follow_policies(struct caretaker *caretaker)
@@ -248,6 +245,7 @@ static void *run(void *argument)
             follow_policies(&caretaker);
         if (now >= caretaker.verify_ms && caretaker.on_record)
             verify_trail(&caretaker);
+        kw_denials_flush(caretaker.service);
         if (now >= caretaker.save_ms) {
             kw_save_usual(caretaker.service);
             caretaker.save_ms = now + SAVE_MS;

@@ -30,6 +30,23 @@ void kw_policy_leave(struct kw_policy *policy);
 /* The service's as it is now, for one user more. From any thread. */
 struct kw_policy *kw_policy_of(struct kw_service *service);
 
+/* ---- what was denied: denials.c ---- */
+
+struct kw_denied {
+    char client[128]; /* "": of those that are not known */
+    uint64_t second;  /* of the last one, by the monotonic clock */
+    unsigned count;   /* in that second */
+    uint64_t left_out;
+};
+struct kw_denials {
+    pthread_mutex_t lock;
+    struct kw_denied rows[64];
+};
+/* Puts it on the trail with its client, or counts it where there are too many. */
+void kw_call_note_denial(struct kw_call *call, const char *why);
+/* Puts on the trail how many were left out, for those that are quiet since. */
+void kw_denials_flush(struct kw_service *service);
+
 /* ---- the service: service.c ---- */
 
 /* What was last found out about the audit trail. */
@@ -37,6 +54,13 @@ struct kw_trail_view {
     time_t when; /* 0: nothing yet */
     enum kw_status status;
     struct kw_verdict verdict; /* its message says why, where the status is not KW_OK */
+};
+
+/* Failures that were told in a second. */
+struct kw_told {
+    uint64_t second;
+    unsigned count;
+    unsigned long long left_out;
 };
 
 #define KW_HOST_SIZE  300
@@ -53,10 +77,8 @@ struct kw_service {
     char resource[KW_HOST_SIZE];    /* what tokens are for */
     char prefix[KW_PREFIX_MAX + 1]; /* of the proxy's paths */
     struct kw_api vault, proxy, status;
-    atomic_bool known; /* the keys were read once */
     atomic_bool ready, stopping;
-    atomic_uint denials; /* that were put on the trail in this second */
-    atomic_ullong denial_second;
+    struct kw_denials denials;
     time_t began;
 
     pthread_mutex_t lock; /* guards what follows */
@@ -65,11 +87,16 @@ struct kw_service {
     bool reload;  /* the caretaker is to read the configuration anew */
     bool tls_due; /* then the loop, the certificates */
     struct kw_trail_view trail;
+    struct kw_told told;
     bool has_caretaker;
     pthread_t caretaker;
 };
 /* Tells whoever runs the service one line: what happened, not what was asked for. */
 void kw_service_tell(struct kw_service *service, const char *format, ...) KW_PRINTF(2, 3);
+/* Tells why a request failed, but not more often in a second than somebody could read; how many
+ * were left out is told later, by either of the two: told.c. */
+void kw_service_tell_failure(struct kw_service *service, const char *request, const char *why);
+void kw_service_tell_left_out(struct kw_service *service);
 
 /* What a listener's TLS is to be, but for a key that is on the token. KW_CONFIG. */
 enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct kw_http_tls *tls,
@@ -116,6 +143,9 @@ enum kw_status kw_status_page(struct kw_call *call, struct cJSON **ret_json, str
 
 /* What a key with these operations has to be made for; they may narrow that. */
 enum kw_key_use kw_use_of(unsigned ops);
+/* kw_store_find of the call's name, refused where there is no such key. */
+enum kw_status kw_use_find(struct kw_call *call, const char *version,
+                           const struct kw_stored **ret_stored, struct kw_error *err);
 /* KW_KEY_UNUSABLE, refused as Key Vault does, unless the version is enabled, has the operation,
  * and, for what makes something new with it, is within its time. */
 enum kw_status kw_use_check(struct kw_call *call, const struct kw_stored *stored, enum kw_key_op op,

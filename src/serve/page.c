@@ -156,12 +156,10 @@ static void put_keys(struct page *page, struct kw_call *call)
         "<section "
         "class=\"wide\"><h2>Keys</h2>\n<table>\n<tr><th>name</th><th>version</th><th>kind</th>"
         "<th>state</th><th>expires</th></tr>\n");
-    kw_store_enter(call->service->store);
-    const struct kw_stored *all = kw_store_all(call->service->store, &count);
+    const struct kw_stored *all = kw_store_all(call->snapshot, &count);
     for (size_t i = 0; i < count; i++)
         if (kw_client_may(call->client, KW_ACT_STATUS, all[i].key->label))
             put_key(page, &all[i]);
-    kw_store_leave(call->service->store);
     put(page, "</table></section>\n");
 }
 

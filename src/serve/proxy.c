@@ -84,7 +84,9 @@ static enum kw_status find_aes(struct kw_call *call, struct kw_token_key **ret_k
         return KW_OK;
     }
     free(keys);
-    return status ? status : kw_fail(err, KW_KEY_NOT_FOUND, "There is no key \"%s\".", call->name);
+    return status ? status
+                  : kw_call_refuse(call, KW_REFUSE_NO_KEY, KW_KEY_NOT_FOUND, err,
+                                   "There is no key \"%s\".", call->name);
 }
 
 static enum kw_status aes_metadata(struct kw_call *call, struct cJSON **ret_json,
@@ -124,14 +126,12 @@ static cJSON *describe_rsa(const struct kw_stored *stored)
 static enum kw_status metadata(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    kw_store_enter(call->service->store);
-    enum kw_status status = kw_store_find(call->service->store, call->name, NULL, &stored, err);
+    enum kw_status status = kw_store_find(call->snapshot, call->name, NULL, &stored, err);
     if (!status && kw_key_state(stored->record) != KW_KEY_ENABLED)
         status = kw_call_refuse(call, KW_REFUSE_DISABLED, KW_KEY_UNUSABLE, err,
                                 "The key \"%s\" is disabled.", call->name);
     if (!status)
         *ret_json = describe_rsa(stored);
-    kw_store_leave(call->service->store);
     return status == KW_KEY_NOT_FOUND ? aes_metadata(call, ret_json, err) : status;
 }
 
@@ -169,14 +169,26 @@ static enum kw_status use_rsa(struct kw_call *call, bool wraps, enum kw_wrap_alg
                               struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    kw_store_enter(call->service->store);
-    enum kw_status status = kw_store_find(call->service->store, call->name, NULL, &stored, err);
+    enum kw_status status = kw_use_find(call, NULL, &stored, err);
     if (!status)
         status = kw_use_check(call, stored, wraps ? KW_OP_WRAP : KW_OP_UNWRAP, err);
     if (!status)
         status = wraps ? kw_use_public(call, stored, "wrap", alg, in, ret_out, err)
                        : kw_use_private(call, stored, "unwrap", alg, in, ret_out, err);
-    kw_store_leave(call->service->store);
+    return status;
+}
+
+/* Of what the token says, no more than whether it is the value's fault. */
+static enum kw_status refuse_aes(struct kw_call *call, enum kw_status status, struct kw_error *err)
+{
+    if (status == KW_KEY_UNWRAP)
+        return kw_call_refuse(call, KW_REFUSE_PARAMETER, status, err,
+                              "The value can't be unwrapped with this key and algorithm.");
+    if (status == KW_USAGE)
+        return kw_call_refuse(call, KW_REFUSE_PARAMETER, status, err,
+                              "value has to be of at most %d bytes, for A256KW of a multiple of 8 "
+                              "and at least 16.",
+                              AES_VALUE_MAX);
     return status;
 }
 
@@ -196,6 +208,7 @@ static enum kw_status use_aes(struct kw_call *call, bool wraps, bool padded,
         status = kw_keyring_aes_unwrap(keyring, key, padded, &call->purpose, kw_secret_bytes(in),
                                        kw_secret_len(in), ret_out, err);
     }
+    status = refuse_aes(call, status, err);
     kw_buffer_cleanup(&wrapped);
     free(key);
     return status;
@@ -253,6 +266,7 @@ const struct kw_api kw_proxy_api = {
     .routes = routes,
     .route_count = KW_COUNT(routes),
     .wants_version = true,
+    .wants_keys = true,
     .takes_tokens = false,
     .check = check,
     .describe = describe,

@@ -161,8 +161,7 @@ enum kw_status kw_get_policy(struct kw_call *call, struct cJSON **ret_json, stru
 {
     const struct kw_stored *stored = NULL;
     char id[KW_KID_SIZE];
-    kw_store_enter(call->service->store);
-    enum kw_status status = kw_store_find(call->service->store, call->name, NULL, &stored, err);
+    enum kw_status status = kw_use_find(call, NULL, &stored, err);
     if (!status) {
         const cJSON *policy = stored->record->policy;
         (void)snprintf(id, sizeof(id), "https://%s/keys/%s/rotationpolicy", call->service->host,
@@ -170,7 +169,6 @@ enum kw_status kw_get_policy(struct kw_call *call, struct cJSON **ret_json, stru
         *ret_json = policy ? cJSON_Duplicate(policy, true) : default_policy();
         kw_json_add_text(*ret_json, "id", id);
     }
-    kw_store_leave(call->service->store);
     return status;
 }
 
@@ -192,9 +190,7 @@ static enum kw_status put_now(struct kw_keyring *keyring, void *context, struct 
         i++;
     const struct kw_key_settings settings = {.policy = job->policy};
     status = i < count ? kw_keyring_update(keyring, versions[i].key, &settings, err)
-                       : kw_fail(err, KW_KEY_NOT_FOUND,
-                                 "A key with (name/id) %s was not found in this key vault.",
-                                 job->call->name);
+                       : kw_call_no_key(job->call, "", err);
     free(versions);
     return status;
 }
@@ -204,7 +200,7 @@ enum kw_status kw_put_policy(struct kw_call *call, struct cJSON **ret_json, stru
     struct setting_policy job = {.call = call, .policy = cJSON_CreateObject()};
     enum kw_status status = copy_policy(call, job.policy, err);
     if (!status)
-        status = kw_store_change(call->service->store, &call->purpose, put_now, &job, err);
+        status = kw_call_change(call, put_now, &job, err);
     cJSON_Delete(job.policy);
     return status ? status : kw_get_policy(call, ret_json, err);
 }

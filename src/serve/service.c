@@ -232,6 +232,7 @@ static struct kw_service *service_new(const struct kw_service_options *options)
     (void)pthread_condattr_init(&monotonic); /* none of these can fail on Linux */
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&service->wake, &monotonic);
+    (void)pthread_mutex_init(&service->denials.lock, NULL);
     (void)pthread_condattr_destroy(&monotonic);
     service->options = *options;
     service->vault = kw_vault_api;
@@ -272,6 +273,7 @@ void kw_service_free(struct kw_service *service)
     free(service->usual_path);
     kw_metrics_free(service->metrics);
     kw_store_free(service->store);
+    (void)pthread_mutex_destroy(&service->denials.lock);
     (void)pthread_cond_destroy(&service->wake);
     (void)pthread_mutex_destroy(&service->lock);
     free(service);
@@ -333,6 +335,7 @@ static void tick(void *context)
     (void)pthread_mutex_unlock(&service->lock);
     if (tls_due)
         kw_replace_certificates(service);
+    kw_service_tell_left_out(service);
     if (wish == KW_STOP && !atomic_exchange(&service->stopping, true)) {
         kw_service_tell(service, "stopping: what was begun is answered first");
         kw_http_stop(service->http);

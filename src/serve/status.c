@@ -87,12 +87,12 @@ static enum kw_status write_trail(struct kw_service *service, struct kw_buffer *
     return status;
 }
 
-/* Of the newest version of each key. With the store entered. */
-static enum kw_status write_expiries(struct kw_service *service, struct kw_buffer *text,
+/* Of the newest version of each key that the client may look at. */
+static enum kw_status write_expiries(const struct kw_call *call, struct kw_buffer *text,
                                      struct kw_error *err)
 {
     size_t count = 0;
-    const struct kw_stored *all = kw_store_all(service->store, &count);
+    const struct kw_stored *all = kw_store_all(call->snapshot, &count);
     const char *last = "", *help = "Days until a key's newest version expires.";
     enum kw_status status = KW_OK;
     for (size_t i = 0; i < count && !status; i++) {
@@ -101,7 +101,7 @@ static enum kw_status write_expiries(struct kw_service *service, struct kw_buffe
         if (kw_stored_is_deleted(&all[i]) || strcasecmp(last, all[i].key->label) == 0)
             continue;
         last = all[i].key->label;
-        if (expires == 0)
+        if (expires == 0 || !kw_client_may(call->client, KW_ACT_STATUS, last))
             continue;
         (void)snprintf(labels, sizeof(labels), "{key=\"%.*s\"}", KW_NAME_MAX, last);
         status = kw_metrics_figure(text, "keyward_key_expiry_days", "gauge", help, labels,
@@ -123,10 +123,7 @@ static enum kw_status metrics(struct kw_call *call, struct cJSON **ret_json, str
         (status = write_listeners(service, text, err)) ||
         (status = write_trail(service, text, err)))
         return status;
-    kw_store_enter(service->store);
-    status = write_expiries(service, text, err);
-    kw_store_leave(service->store);
-    return status;
+    return write_expiries(call, text, err);
 }
 
 /* ---- the routes ---- */

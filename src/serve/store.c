@@ -1,4 +1,5 @@
 /* The keys of the service's token, read by many and changed by one at a time. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -8,34 +9,33 @@
 #define DEFAULT_RECORDS_KEY "keyward-records"
 #define SECONDS_A_DAY       86400
 #define LOOK_AGAIN_MS       100
+/* That are under way or wait: each has a thread of the listener's. */
+#define CHANGES_MAX 4
 
-struct kw_store {
-    struct kw_keyring *user;    /* uses keys */
-    struct kw_keyring *manager; /* makes and changes them; with `changing` held */
-    pthread_mutex_t changing;
-    uint8_t seen[KW_SHA256_SIZE]; /* what the manager read last; with `changing` held */
-    uint64_t read_ms;             /* when that was, or was tried */
-    uint64_t took_ms;             /* and how long it took */
-    pthread_rwlock_t lock;        /* guards what follows */
-    bool is_read;
+/* What is known of the token's keys. It never changes, and lives until its last user is gone. */
+struct kw_snapshot {
+    atomic_uint users;
     struct kw_stored *all;
     size_t count;
+    struct kw_token_key *keys; /* what the versions point to */
+    struct kw_key_record *records;
+};
+
+struct kw_store {
+    struct kw_keyring *user;      /* uses keys; it reads none by itself */
+    struct kw_keyring *manager;   /* makes and changes them; with `changing` held */
+    struct kw_keyring *second;    /* of the failover token, to read it while the first is away, or
+                                     NULL;    with `changing` held */
+    atomic_uint waiting;          /* for `changing`, to change something */
+    pthread_mutex_t changing;     /* guards what follows up to the next lock */
+    uint8_t seen[KW_SHA256_SIZE]; /* what was read last */
+    uint64_t read_ms;             /* when that was, or was tried */
+    uint64_t took_ms;             /* and how long it took */
+    pthread_mutex_t lock;         /* guards what follows; never held for long */
+    struct kw_snapshot *snapshot; /* NULL until they were read once */
 };
 
 /* ---- opening ---- */
-
-/* Whoever changes something does not wait for ever behind those who look. */
-static int lock_init(pthread_rwlock_t *lock)
-{
-    pthread_rwlockattr_t attributes;
-    int failed = pthread_rwlockattr_init(&attributes);
-    if (failed)
-        return failed;
-    (void)pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    failed = pthread_rwlock_init(lock, &attributes);
-    (void)pthread_rwlockattr_destroy(&attributes);
-    return failed;
-}
 
 static struct kw_store *store_new(void)
 {
@@ -44,12 +44,17 @@ static struct kw_store *store_new(void)
         free(store);
         return NULL;
     }
-    if (lock_init(&store->lock) != 0) {
-        (void)pthread_mutex_destroy(&store->changing);
-        free(store);
-        return NULL;
-    }
+    (void)pthread_mutex_init(&store->lock, NULL); /* it can't fail on Linux */
     return store;
+}
+
+/* The token that serves while the first one is away has keys of its own names. */
+static enum kw_status open_second(struct kw_store *store, const struct kw_keyring_options *options,
+                                  struct kw_error *err)
+{
+    struct kw_keyring_options second = *options;
+    second.token = kw_keyring_failover(store->user);
+    return second.token ? kw_keyring_open(&second, &store->second, err) : KW_OK;
 }
 
 enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw_store **ret_store,
@@ -58,10 +63,10 @@ enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw
     struct kw_store *store = store_new();
     if (!store)
         return kw_fail_memory(err);
-    enum kw_status status = kw_keyring_open(options, &store->user, err);
-    if (!status)
-        status = kw_keyring_open(options, &store->manager, err);
-    if (status) {
+    enum kw_status status;
+    if ((status = kw_keyring_open(options, &store->user, err)) ||
+        (status = kw_keyring_open(options, &store->manager, err)) ||
+        (status = open_second(store, options, err))) {
         kw_store_free(store);
         return status;
     }
@@ -69,14 +74,38 @@ enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw
     return KW_OK;
 }
 
+void kw_store_leave(const struct kw_snapshot *snapshot)
+{
+    struct kw_snapshot *left = (struct kw_snapshot *)snapshot;
+    if (!left || atomic_fetch_sub(&left->users, 1) > 1)
+        return;
+    for (size_t i = 0; i < left->count; i++)
+        kw_key_record_cleanup(&left->records[i]);
+    free(left->records);
+    free(left->keys);
+    free(left->all);
+    free(left);
+}
+
+const struct kw_snapshot *kw_store_enter(struct kw_store *store)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    struct kw_snapshot *snapshot = store->snapshot;
+    if (snapshot)
+        atomic_fetch_add(&snapshot->users, 1);
+    (void)pthread_mutex_unlock(&store->lock);
+    return snapshot;
+}
+
 void kw_store_free(struct kw_store *store)
 {
     if (!store)
         return;
-    free(store->all);
+    kw_store_leave(store->snapshot);
+    kw_keyring_free(store->second);
     kw_keyring_free(store->manager);
     kw_keyring_free(store->user);
-    (void)pthread_rwlock_destroy(&store->lock);
+    (void)pthread_mutex_destroy(&store->lock);
     (void)pthread_mutex_destroy(&store->changing);
     free(store);
 }
@@ -127,13 +156,6 @@ enum kw_status kw_version_name(struct kw_crypto *crypto, const struct kw_token_k
     return KW_OK;
 }
 
-static enum kw_status describe(struct kw_crypto *crypto, const struct kw_version *version,
-                               struct kw_stored *ret_stored, struct kw_error *err)
-{
-    *ret_stored = (struct kw_stored){.key = version->key, .record = version->record};
-    return kw_version_name(crypto, version->key, ret_stored->version, err);
-}
-
 /* Names that differ in letter case alone are one; qsort is not stable, the places are. */
 static int by_name(const void *a, const void *b)
 {
@@ -146,45 +168,50 @@ static int by_name(const void *a, const void *b)
     return order ? order : strcmp(one->version, other->version);
 }
 
-static void drop_all(struct kw_store *store)
+/* A copy that the snapshot owns. */
+static enum kw_status take_version(struct kw_snapshot *snapshot, struct kw_crypto *crypto,
+                                   const struct kw_version *version, struct kw_error *err)
 {
-    free(store->all);
-    store->all = NULL;
-    store->count = 0;
-    store->is_read = false;
-}
-
-/* With the lock held for writing. */
-static enum kw_status take_versions(struct kw_store *store, struct kw_error *err)
-{
-    struct kw_version *versions = NULL;
-    size_t count = 0, served = 0;
-    enum kw_status status = kw_keyring_versions(store->user, NULL, &versions, &count, err);
-    if (status == KW_KEY_NOT_FOUND)
-        status = KW_OK; /* a token without keys */
-    struct kw_stored *all = status ? NULL : calloc(count + 1, sizeof(*all));
-    if (!status && !all)
-        status = kw_fail_memory(err);
-    for (size_t i = 0; i < count && !status; i++)
-        if (is_served(store->user, versions[i].key))
-            status = describe(kw_keyring_crypto(store->user), &versions[i], &all[served++], err);
-    free(versions);
-    if (status) {
-        free(all);
-        /* Only what the token did leaves the keys that were there before. */
-        if (status == KW_NO_MEMORY || count > 0)
-            drop_all(store);
+    size_t i = snapshot->count;
+    struct kw_stored *stored = &snapshot->all[i];
+    enum kw_status status = kw_version_name(crypto, version->key, stored->version, err);
+    if (!status)
+        status = kw_key_record_copy(version->record, &snapshot->records[i], err);
+    if (status)
         return status;
-    }
-    qsort(all, served, sizeof(*all), by_name);
-    free(store->all);
-    store->all = all;
-    store->count = served;
-    store->is_read = true;
+    snapshot->keys[i] = *version->key;
+    stored->key = &snapshot->keys[i];
+    stored->record = &snapshot->records[i];
+    snapshot->count++;
     return KW_OK;
 }
 
-/* ---- reading ---- */
+static enum kw_status make_snapshot(struct kw_keyring *keyring, const struct kw_version *versions,
+                                    size_t count, struct kw_snapshot **ret_snapshot,
+                                    struct kw_error *err)
+{
+    struct kw_snapshot *snapshot = calloc(1, sizeof(*snapshot));
+    if (!snapshot)
+        return kw_fail_memory(err);
+    atomic_init(&snapshot->users, 1);
+    snapshot->all = calloc(count + 1, sizeof(*snapshot->all));
+    snapshot->keys = calloc(count + 1, sizeof(*snapshot->keys));
+    snapshot->records = calloc(count + 1, sizeof(*snapshot->records));
+    bool made = snapshot->all && snapshot->keys && snapshot->records;
+    enum kw_status status = made ? KW_OK : kw_fail_memory(err);
+    for (size_t i = 0; i < count && !status; i++)
+        if (is_served(keyring, versions[i].key))
+            status = take_version(snapshot, kw_keyring_crypto(keyring), &versions[i], err);
+    if (status) {
+        kw_store_leave(snapshot);
+        return status;
+    }
+    qsort(snapshot->all, snapshot->count, sizeof(*snapshot->all), by_name);
+    *ret_snapshot = snapshot;
+    return KW_OK;
+}
+
+/* ---- reading. With `changing` held ---- */
 
 static enum kw_status digest_version(struct kw_digest *digest, const struct kw_version *version,
                                      struct kw_error *err)
@@ -213,51 +240,79 @@ static enum kw_status digest_version(struct kw_digest *digest, const struct kw_v
     return status;
 }
 
-/* What the token has now, in few bytes, as the manager sees it. */
-static enum kw_status look(struct kw_store *store, uint8_t ret_seen[KW_SHA256_SIZE],
-                           struct kw_error *err)
+/* What there is, in few bytes. */
+static enum kw_status digest_versions(struct kw_crypto *crypto, const struct kw_version *versions,
+                                      size_t count, uint8_t ret_seen[KW_SHA256_SIZE],
+                                      struct kw_error *err)
 {
-    struct kw_version *versions = NULL;
     struct kw_digest *digest = NULL;
-    size_t count = 0;
-    kw_keyring_refresh(store->manager);
-    enum kw_status status = kw_keyring_versions(store->manager, NULL, &versions, &count, err);
-    if (status == KW_KEY_NOT_FOUND)
-        status = KW_OK;
-    if (!status && !(status = kw_digest_new(kw_keyring_crypto(store->manager), &digest, err)))
+    enum kw_status status = kw_digest_new(crypto, &digest, err);
+    if (!status)
         status = kw_digest_start(digest, err);
     for (size_t i = 0; i < count && !status; i++)
         status = digest_version(digest, &versions[i], err);
     if (!status)
         status = kw_digest_finish(digest, ret_seen, err);
     kw_digest_free(digest);
+    return status;
+}
+
+static void replace_snapshot(struct kw_store *store, struct kw_snapshot *snapshot)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    struct kw_snapshot *old = store->snapshot;
+    store->snapshot = snapshot;
+    (void)pthread_mutex_unlock(&store->lock);
+    kw_store_leave(old);
+}
+
+static enum kw_status read_from(struct kw_store *store, struct kw_keyring *keyring,
+                                struct kw_error *err)
+{
+    struct kw_version *versions = NULL;
+    struct kw_snapshot *snapshot = NULL;
+    uint8_t seen[KW_SHA256_SIZE];
+    size_t count = 0;
+    kw_keyring_refresh(keyring);
+    /* Some modules list what they remember of a token that is away. */
+    enum kw_status status = kw_keyring_ping(keyring, err);
+    if (!status)
+        status = kw_keyring_versions(keyring, NULL, &versions, &count, err);
+    if (status == KW_KEY_NOT_FOUND) /* a token without keys */
+        status = KW_OK;
+    if (!status)
+        status = digest_versions(kw_keyring_crypto(keyring), versions, count, seen, err);
+    /* Only who holds `changing` replaces it, so that it may be looked at here. */
+    bool same = !status && store->snapshot && memcmp(seen, store->seen, sizeof(seen)) == 0;
+    if (!status && !same && !(status = make_snapshot(keyring, versions, count, &snapshot, err))) {
+        replace_snapshot(store, snapshot);
+        memcpy(store->seen, seen, sizeof(seen));
+    }
     free(versions);
     return status;
 }
 
-/* With `changing` held. */
-static enum kw_status read_changed(struct kw_store *store, struct kw_error *err)
+static enum kw_status read_now(struct kw_store *store, struct kw_error *err)
 {
-    uint8_t seen[KW_SHA256_SIZE];
+    struct kw_error failure = {.status = KW_OK};
     uint64_t began_ms = kw_now_ms();
-    enum kw_status status = look(store, seen, err);
+    enum kw_status status = read_from(store, store->manager, &failure);
+    if (kw_exit_code(status) == kw_exit_code(KW_TOKEN) && store->second &&
+        read_from(store, store->second, NULL) == KW_OK)
+        status = KW_OK;
     store->read_ms = kw_now_ms();
     store->took_ms = store->read_ms - began_ms;
-    if (status || (store->is_read && memcmp(seen, store->seen, sizeof(seen)) == 0))
-        return status;
-    (void)pthread_rwlock_wrlock(&store->lock);
-    kw_keyring_refresh(store->user);
-    status = take_versions(store, err);
-    (void)pthread_rwlock_unlock(&store->lock);
-    if (!status)
-        memcpy(store->seen, seen, sizeof(seen));
+    if (status && err)
+        *err = failure;
     return status;
 }
 
 enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err)
 {
-    (void)pthread_mutex_lock(&store->changing);
-    enum kw_status status = read_changed(store, err);
+    /* Whoever changes keys reads them afterwards. */
+    if (pthread_mutex_trylock(&store->changing) != 0)
+        return KW_OK;
+    enum kw_status status = read_now(store, err);
     (void)pthread_mutex_unlock(&store->changing);
     return status;
 }
@@ -269,27 +324,24 @@ enum kw_status kw_store_tls_key(struct kw_store *store, const char *uri,
     struct kw_rsa_public public;
     struct evp_pkey_st *key = NULL;
     bool anew[2] = {false, false};
-    kw_store_enter(store);
     enum kw_status status = kw_keyring_tls_key(store->user, uri, purpose, &key, &public, err);
-    kw_store_leave(store);
     if (status)
         return status;
     (void)pthread_mutex_lock(&store->changing);
     status = kw_keyring_reserve(store->user, &public, &anew[0], err);
     if (!status)
         status = kw_keyring_reserve(store->manager, &public, &anew[1], err);
-    if (!status && (anew[0] || anew[1]) && store->is_read) {
-        (void)pthread_rwlock_wrlock(&store->lock);
-        store->is_read = false;
-        (void)pthread_rwlock_unlock(&store->lock);
-        status = read_changed(store, err);
+    if (!status && (anew[0] || anew[1]) && store->snapshot) {
+        memset(store->seen, 0, sizeof(store->seen)); /* it is another choice of the same keys now */
+        status = read_now(store, err);
     }
     (void)pthread_mutex_unlock(&store->changing);
-    if (status)
+    if (status) {
         kw_private_key_free(key);
-    else
-        *ret_key = key;
-    return status;
+        return status;
+    }
+    *ret_key = key;
+    return KW_OK;
 }
 
 bool kw_store_look_again(struct kw_store *store)
@@ -299,45 +351,37 @@ bool kw_store_look_again(struct kw_store *store)
     /* Whoever asks for keys that are not there takes a small part of the token's time with that. */
     bool due = kw_now_ms() - store->read_ms >= LOOK_AGAIN_MS + 3 * store->took_ms;
     if (due)
-        due = read_changed(store, NULL) == KW_OK;
+        due = read_now(store, NULL) == KW_OK;
     (void)pthread_mutex_unlock(&store->changing);
     return due;
 }
 
-void kw_store_enter(struct kw_store *store)
-{
-    (void)pthread_rwlock_rdlock(&store->lock);
-}
-
-void kw_store_leave(struct kw_store *store)
-{
-    (void)pthread_rwlock_unlock(&store->lock);
-}
-
 /* ---- finding ---- */
 
-const struct kw_stored *kw_store_all(const struct kw_store *store, size_t *ret_count)
+const struct kw_stored *kw_store_all(const struct kw_snapshot *snapshot, size_t *ret_count)
 {
-    *ret_count = store->count;
-    return store->all;
+    *ret_count = snapshot ? snapshot->count : 0;
+    return snapshot ? snapshot->all : NULL;
 }
 
-const struct kw_stored *kw_store_named(const struct kw_store *store, const char *name,
+const struct kw_stored *kw_store_named(const struct kw_snapshot *snapshot, const char *name,
                                        size_t *ret_count)
 {
-    size_t low = 0, high = store->count;
+    size_t count = 0;
+    const struct kw_stored *all = kw_store_all(snapshot, &count);
+    size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (strcasecmp(store->all[middle].key->label, name) < 0)
+        if (strcasecmp(all[middle].key->label, name) < 0)
             low = middle + 1;
         else
             high = middle;
     }
     size_t end = low;
-    while (end < store->count && strcasecmp(store->all[end].key->label, name) == 0)
+    while (end < count && strcasecmp(all[end].key->label, name) == 0)
         end++;
     *ret_count = end - low;
-    return end > low ? &store->all[low] : NULL;
+    return end > low ? &all[low] : NULL;
 }
 
 bool kw_stored_is_deleted(const struct kw_stored *stored)
@@ -345,12 +389,13 @@ bool kw_stored_is_deleted(const struct kw_stored *stored)
     return kw_key_state(stored->record) == KW_KEY_DELETED;
 }
 
-enum kw_status kw_store_find(const struct kw_store *store, const char *name, const char *version,
-                             const struct kw_stored **ret_stored, struct kw_error *err)
+enum kw_status kw_store_find(const struct kw_snapshot *snapshot, const char *name,
+                             const char *version, const struct kw_stored **ret_stored,
+                             struct kw_error *err)
 {
     size_t count = 0;
     bool newest = !version || version[0] == '\0';
-    const struct kw_stored *all = kw_store_named(store, name, &count);
+    const struct kw_stored *all = kw_store_named(snapshot, name, &count);
     for (size_t i = 0; i < count; i++)
         if (!kw_stored_is_deleted(&all[i]) &&
             (newest || strcasecmp(all[i].version, version) == 0)) {
@@ -416,14 +461,19 @@ enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *
                                kw_change_fn work, void *context, struct kw_error *err)
 {
     struct kw_error unread;
+    if (atomic_fetch_add(&store->waiting, 1) >= CHANGES_MAX) {
+        atomic_fetch_sub(&store->waiting, 1);
+        return kw_fail(err, KW_TOKEN, "%d changes of keys wait for the token already", CHANGES_MAX);
+    }
     (void)pthread_mutex_lock(&store->changing);
     kw_keyring_refresh(store->manager);
     kw_keyring_set_purpose(store->manager, purpose);
     enum kw_status status = work(store->manager, context, err);
     kw_keyring_set_purpose(store->manager, NULL);
     /* It may have been changed in part. What can't be read now is read later. */
-    (void)read_changed(store, &unread);
+    (void)read_now(store, &unread);
     (void)pthread_mutex_unlock(&store->changing);
+    atomic_fetch_sub(&store->waiting, 1);
     return status;
 }
 

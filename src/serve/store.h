@@ -47,18 +47,19 @@ enum kw_status kw_store_tls_key(struct kw_store *store, const char *uri,
 
 /* ---- using keys: between enter and leave nothing that was found goes away ---- */
 
-void kw_store_enter(struct kw_store *store);
-void kw_store_leave(struct kw_store *store);
+const struct kw_snapshot *kw_store_enter(struct kw_store *store);
+void kw_store_leave(const struct kw_snapshot *snapshot);
 
 /* All versions that can be served, by name (letter case aside) and then newest first. */
-const struct kw_stored *kw_store_all(const struct kw_store *store, size_t *ret_count);
+const struct kw_stored *kw_store_all(const struct kw_snapshot *snapshot, size_t *ret_count);
 /* Those of one name; NULL and 0 where there are none. */
-const struct kw_stored *kw_store_named(const struct kw_store *store, const char *name,
+const struct kw_stored *kw_store_named(const struct kw_snapshot *snapshot, const char *name,
                                        size_t *ret_count);
 bool kw_stored_is_deleted(const struct kw_stored *stored);
 /* A version that is not deleted; NULL or "" is the newest of them. KW_KEY_NOT_FOUND. */
-enum kw_status kw_store_find(const struct kw_store *store, const char *name, const char *version,
-                             const struct kw_stored **ret_stored, struct kw_error *err);
+enum kw_status kw_store_find(const struct kw_snapshot *snapshot, const char *name,
+                             const char *version, const struct kw_stored **ret_stored,
+                             struct kw_error *err);
 
 /* Unix time in seconds; 0: none. */
 int64_t kw_stored_not_before(const struct kw_stored *stored);

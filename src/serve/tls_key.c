@@ -35,7 +35,8 @@ static enum kw_status find_key(struct kw_service *service,
     if (!status)
         return KW_OK;
     status = blame_configuration(listener, status, &failure);
-    *err = failure;
+    if (err)
+        *err = failure;
     return status;
 }
 

@@ -51,6 +51,13 @@ enum kw_status kw_use_algorithm(struct kw_call *call, const char *name, const ch
     return KW_OK;
 }
 
+enum kw_status kw_use_find(struct kw_call *call, const char *version,
+                           const struct kw_stored **ret_stored, struct kw_error *err)
+{
+    enum kw_status status = kw_store_find(call->snapshot, call->name, version, ret_stored, err);
+    return status == KW_KEY_NOT_FOUND ? kw_call_no_key(call, "", err) : status;
+}
+
 enum kw_key_use kw_use_of(unsigned ops)
 {
     bool decrypts = ops & (KW_OP_ENCRYPT | KW_OP_DECRYPT | KW_OP_WRAP | KW_OP_UNWRAP);
@@ -122,10 +129,10 @@ enum kw_status kw_use_private(struct kw_call *call, const struct kw_stored *stor
     enum kw_status status =
         kw_keyring_decrypt(keyring, stored->key, op, alg, &call->purpose, kw_secret_bytes(wrapped),
                            kw_secret_len(wrapped), ret_plain, err);
+    if (!status || status == KW_KEY_UNWRAP) /* whoever tries out what unwraps is unusual too */
+        kw_note_use(call, stored);
     if (status == KW_KEY_UNWRAP)
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, status, err,
                               "The value can't be decrypted with this key and algorithm.");
-    if (!status)
-        kw_note_use(call, stored);
     return status;
 }

@@ -69,6 +69,7 @@ const struct kw_api kw_vault_api = {
     .routes = routes,
     .route_count = KW_COUNT(routes),
     .wants_version = true,
+    .wants_keys = true,
     .takes_tokens = true,
     .check = check,
     .describe = describe,

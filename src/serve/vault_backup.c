@@ -88,9 +88,7 @@ static enum kw_status backup_now(struct kw_keyring *keyring, void *context, stru
         }
     free(versions);
     if (!status && done == 0)
-        status =
-            kw_fail(err, KW_KEY_NOT_FOUND,
-                    "A key with (name/id) %s was not found in this key vault.", work->call->name);
+        status = kw_call_no_key(work->call, "", err);
     return status;
 }
 
@@ -99,8 +97,7 @@ enum kw_status kw_backup_key(struct kw_call *call, struct cJSON **ret_json, stru
     struct work work = {.call = call, .set = cJSON_CreateObject()};
     struct kw_buffer text = KW_BUFFER_INIT(SET_MAX);
     kw_json_add_text(work.set, "schema", SET_SCHEMA);
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, backup_now, &work, err);
+    enum kw_status status = kw_call_change(call, backup_now, &work, err);
     if (status) {
         cJSON_Delete(work.set);
         return status;
@@ -204,6 +201,7 @@ static enum kw_status restore_one(struct kw_keyring *keyring, struct work *work,
                               backup->key.fingerprint, &plan, &settings->changes, &made, err);
 }
 
+/* `keyring` NULL: only looks whether it is one. */
 static enum kw_status restore_entry(struct kw_keyring *keyring, struct work *work,
                                     const cJSON *entry, struct kw_error *err)
 {
@@ -213,7 +211,7 @@ static enum kw_status restore_entry(struct kw_keyring *keyring, struct work *wor
     if (!text || kw_backup_parse(text, strlen(text), "the backup", &backup, NULL))
         return bad_backup(work->call, err);
     enum kw_status status = read_settings(work->call, entry, &settings, err);
-    if (!status)
+    if (!status && keyring)
         status = restore_one(keyring, work, &backup, &settings, err);
     kw_backup_cleanup(&backup);
     return status;
@@ -250,9 +248,13 @@ static enum kw_status restore_now(struct kw_keyring *keyring, void *context, str
     enum kw_status status = find_kek(keyring, work, err);
     if (!status)
         status = check_name(keyring, work, keys->child, err);
-    /* The oldest first: what is made last is the newest. */
-    for (int i = cJSON_GetArraySize(keys) - 1; i >= 0 && !status; i--)
+    for (const cJSON *entry = keys->child; entry && !status; entry = entry->next)
+        status = restore_entry(NULL, work, entry, err);
+    /* The oldest first: what is made last is the newest, and has to see those before it. */
+    for (int i = cJSON_GetArraySize(keys) - 1; i >= 0 && !status; i--) {
         status = restore_entry(keyring, work, cJSON_GetArrayItem(keys, i), err);
+        kw_keyring_refresh(keyring);
+    }
     return status;
 }
 
@@ -261,7 +263,7 @@ enum kw_status kw_restore_key(struct kw_call *call, struct cJSON **ret_json, str
     struct work work = {.call = call};
     enum kw_status status = parse_set(&work, err);
     if (!status)
-        status = kw_store_change(call->service->store, &call->purpose, restore_now, &work, err);
+        status = kw_call_change(call, restore_now, &work, err);
     cJSON_Delete(work.set);
     if (status)
         return status;

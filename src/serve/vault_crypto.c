@@ -17,7 +17,6 @@ struct row {
                           struct kw_secret **ret_out, struct kw_error *err);
 };
 
-/* With the store entered. */
 static enum kw_status use(struct kw_call *call, const struct row *row, const char *alg_name,
                           const struct kw_secret *value, struct kw_error *err)
 {
@@ -26,7 +25,7 @@ static enum kw_status use(struct kw_call *call, const struct row *row, const cha
     enum kw_wrap_alg alg;
     char kid[KW_KID_SIZE];
     enum kw_status status;
-    if ((status = kw_store_find(call->service->store, call->name, call->version, &stored, err)) ||
+    if ((status = kw_use_find(call, call->version, &stored, err)) ||
         (status = kw_use_check(call, stored, row->op, err)) ||
         (status = kw_use_algorithm(call, alg_name, stored->key->label, &alg, err)) ||
         (status = row->use(call, stored, row->name, alg, value, &out, err)))
@@ -46,9 +45,7 @@ static enum kw_status use_value(struct kw_call *call, const struct row *row, str
         status = kw_body_bytes(call, "value", KW_RSA_MAX_BYTES, &value, err);
     if (status)
         return status;
-    kw_store_enter(call->service->store);
     status = use(call, row, alg, value, err);
-    kw_store_leave(call->service->store);
     kw_secret_free(value);
     return status;
 }
@@ -107,7 +104,7 @@ static enum kw_status sign(struct kw_call *call, enum kw_digest_signature alg,
     uint8_t signature[KW_RSA_MAX_BYTES];
     char kid[KW_KID_SIZE];
     enum kw_status status;
-    if ((status = kw_store_find(store, call->name, call->version, &stored, err)) ||
+    if ((status = kw_use_find(call, call->version, &stored, err)) ||
         (status = kw_use_check(call, stored, KW_OP_SIGN, err)) ||
         (status = kw_keyring_sign(kw_store_keyring(store), stored->key, alg, &call->purpose,
                                   kw_secret_bytes(digest), kw_secret_len(digest), signature, err)))
@@ -129,9 +126,7 @@ enum kw_status kw_sign_digest(struct kw_call *call, struct cJSON **ret_json, str
         status = parse_digest(call, "value", alg, &digest, err);
     if (status)
         return status;
-    kw_store_enter(call->service->store);
     status = sign(call, alg, digest, ret_json, err);
-    kw_store_leave(call->service->store);
     kw_secret_free(digest);
     return status;
 }
@@ -143,7 +138,7 @@ static enum kw_status verify(struct kw_call *call, enum kw_digest_signature alg,
     struct kw_store *store = call->service->store;
     const struct kw_stored *stored = NULL;
     enum kw_status status;
-    if ((status = kw_store_find(store, call->name, call->version, &stored, err)) ||
+    if ((status = kw_use_find(call, call->version, &stored, err)) ||
         (status = kw_use_check(call, stored, KW_OP_VERIFY, err)))
         return status;
     status = kw_rsa_verify_digest(kw_keyring_crypto(kw_store_keyring(store)), &stored->key->public,
@@ -167,9 +162,7 @@ enum kw_status kw_verify_digest(struct kw_call *call, struct cJSON **ret_json, s
     if (!(status = parse_signature(call, &alg, err)) &&
         !(status = parse_digest(call, "digest", alg, &digest, err)) &&
         !(status = kw_body_bytes(call, "value", KW_RSA_MAX_BYTES, &signature, err))) {
-        kw_store_enter(call->service->store);
         status = verify(call, alg, digest, signature, ret_json, err);
-        kw_store_leave(call->service->store);
     }
     kw_secret_free(signature);
     kw_secret_free(digest);

@@ -18,23 +18,14 @@ struct change {
     struct kw_secret *pkcs8;             /* that */
 };
 
-static enum kw_status no_such_key(struct kw_call *call, const char *kind, struct kw_error *err)
-{
-    return kw_fail(err, KW_KEY_NOT_FOUND,
-                   "A %skey with (name/id) %s%s%.64s was not found in this key vault.", kind,
-                   call->name, call->version ? "/" : "", call->version ? call->version : "");
-}
-
 /* The bundle of what is there now. */
 static enum kw_status answer(struct kw_call *call, const char *version, struct cJSON **ret_json,
                              struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    kw_store_enter(call->service->store);
-    enum kw_status status = kw_store_find(call->service->store, call->name, version, &stored, err);
+    enum kw_status status = kw_use_find(call, version, &stored, err);
     if (!status)
         *ret_json = kw_bundle(call, stored);
-    kw_store_leave(call->service->store);
     return status;
 }
 
@@ -42,7 +33,7 @@ static enum kw_status change(struct change *job, kw_change_fn work, struct cJSON
                              struct kw_error *err)
 {
     struct kw_call *call = job->call;
-    enum kw_status status = kw_store_change(call->service->store, &call->purpose, work, job, err);
+    enum kw_status status = kw_call_change(call, work, job, err);
     return status ? status : answer(call, job->version, ret_json, err);
 }
 
@@ -95,6 +86,7 @@ static void complete(struct change *job, struct cJSON *no_tags)
         parsed->settings.tags = no_tags;
     job->wanted.use = kw_use_of(parsed->ops);
     job->wanted.extractable = parsed->exportable;
+    job->wanted.further = true;
     job->wanted.not_before = job->wanted.expires = "";
     job->wanted.settings = &parsed->settings;
 }
@@ -175,7 +167,7 @@ static enum kw_status rotate_now(struct kw_keyring *keyring, void *context, stru
     size_t count = 0;
     enum kw_status status = count_versions(keyring, job->call, &count, name, err);
     if (!status && count == 0)
-        return no_such_key(job->call, "", err);
+        return kw_call_no_key(job->call, "", err);
     if (!status)
         status = kw_rotate_by_policy(keyring, name, &made, err);
     return status ? status : name_made(keyring, &made, job, err);
@@ -201,7 +193,7 @@ static enum kw_status update_now(struct kw_keyring *keyring, void *context, stru
     while (i < count && is_deleted(&versions[i]))
         i++;
     if (i == count)
-        status = no_such_key(job->call, "", err);
+        status = kw_call_no_key(job->call, "", err);
     else if (!(status = name_made(keyring, versions[i].key, job, err)))
         status = kw_keyring_update(keyring, versions[i].key, &job->parsed.settings, err);
     free(versions);
@@ -234,7 +226,7 @@ static enum kw_status step_all(struct kw_keyring *keyring, struct change *job,
         }
     free(versions);
     if (!status && stepped == 0)
-        return no_such_key(job->call, on_deleted ? "deleted " : "", err);
+        return kw_call_no_key(job->call, on_deleted ? "deleted " : "", err);
     return status;
 }
 
@@ -251,7 +243,7 @@ static enum kw_status recover_now(struct kw_keyring *keyring, void *context, str
     /* All versions have to be deleted: one that alone was, by other means, is recovered by them. */
     enum kw_status status = count_versions(keyring, job->call, &count, name, err);
     if (!status)
-        return no_such_key(job->call, "deleted ", err);
+        return kw_call_no_key(job->call, "deleted ", err);
     if (status != KW_EXISTS)
         return status;
     job->call->is_refused = false;
@@ -270,7 +262,7 @@ static enum kw_status purge_now(struct kw_keyring *keyring, void *context, struc
     for (size_t i = 0; i < count; i++)
         deleted += is_deleted(&versions[i]);
     if (count == 0 || deleted < count)
-        status = no_such_key(job->call, "deleted ", err);
+        status = kw_call_no_key(job->call, "deleted ", err);
     for (size_t i = 0; i < count && !status; i++) /* all of them can be, or none is */
         if ((status = kw_version_check_purge(&versions[i], err)) == KW_KEY_UNUSABLE)
             status = kw_call_refuse(job->call, KW_REFUSE_POLICY, status, err,
@@ -285,8 +277,7 @@ static enum kw_status purge_now(struct kw_keyring *keyring, void *context, struc
 enum kw_status kw_delete_key(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     struct change job = {.call = call};
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, delete_now, &job, err);
+    enum kw_status status = kw_call_change(call, delete_now, &job, err);
     return status ? status : kw_get_deleted(call, ret_json, err);
 }
 
@@ -300,14 +291,21 @@ enum kw_status kw_purge_key(struct kw_call *call, struct cJSON **ret_json, struc
 {
     struct change job = {.call = call};
     (void)ret_json;
-    enum kw_status status =
-        kw_store_change(call->service->store, &call->purpose, purge_now, &job, err);
+    enum kw_status status = kw_call_change(call, purge_now, &job, err);
     if (!status)
         call->answer->status = 204;
     return status;
 }
 
 /* ---- import: a .byok file, or a JSON Web Key ---- */
+
+/* A key that also does other things is none: whoever may use it could open the file. */
+static bool is_kek(const struct kw_version *version)
+{
+    const struct kw_key_record *record = version->record;
+    return record->ops ? record->ops & KW_OP_IMPORT
+                       : version->key->unwrap && !version->key->decrypt;
+}
 
 /* The key exchange key that the file names, which has to be one of this very service. */
 static enum kw_status find_kek(struct kw_keyring *keyring, struct change *job,
@@ -320,7 +318,7 @@ static enum kw_status find_kek(struct kw_keyring *keyring, struct change *job,
     enum kw_status status = KW_OK;
     if (kw_kid_parse(call->service, job->byok.kid, name, version))
         status = kw_store_versions(keyring, name, version, &versions, &count, err);
-    if (!status && (count != 1 || is_deleted(&versions[0])))
+    if (!status && (count != 1 || is_deleted(&versions[0]) || !is_kek(&versions[0])))
         status = kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                                 "The transfer file was made for a key exchange key that is not "
                                 "here.");

@@ -14,12 +14,9 @@
 enum kw_status kw_get_key(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     const struct kw_stored *stored = NULL;
-    kw_store_enter(call->service->store);
-    enum kw_status status =
-        kw_store_find(call->service->store, call->name, call->version, &stored, err);
+    enum kw_status status = kw_use_find(call, call->version, &stored, err);
     if (!status)
         *ret_json = kw_bundle(call, stored);
-    kw_store_leave(call->service->store);
     return status;
 }
 
@@ -44,15 +41,14 @@ static const struct kw_stored *newest(const struct kw_stored *named, size_t coun
 enum kw_status kw_get_deleted(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     size_t count = 0;
-    kw_store_enter(call->service->store);
-    const struct kw_stored *named = kw_store_named(call->service->store, call->name, &count);
+    const struct kw_stored *named = kw_store_named(call->snapshot, call->name, &count);
     const struct kw_stored *stored = deleted(named, count);
     enum kw_status status = KW_OK;
     if (stored)
         *ret_json = kw_deleted_bundle(call, stored);
     else
-        status = kw_fail(err, KW_KEY_NOT_FOUND, "Deleted key %s was not found.", call->name);
-    kw_store_leave(call->service->store);
+        status = kw_call_refuse(call, KW_REFUSE_NO_KEY, KW_KEY_NOT_FOUND, err,
+                                "Deleted key %.127s was not found.", call->name);
     return status;
 }
 
@@ -127,8 +123,7 @@ static enum kw_status list_names(struct kw_call *call, const char *path,
     enum kw_status status = page_init(call, &page, err);
     if (status)
         return status;
-    kw_store_enter(call->service->store);
-    const struct kw_stored *all = kw_store_all(call->service->store, &count);
+    const struct kw_stored *all = kw_store_all(call->snapshot, &count);
     for (size_t i = 0; i < count && !page.more; i += named) {
         const char *name = all[i].key->label;
         for (named = 1; i + named < count && strcasecmp(all[i + named].key->label, name) == 0;)
@@ -139,7 +134,6 @@ static enum kw_status list_names(struct kw_call *call, const char *path,
             page_add(&page, name, kw_key_item(call, stored, false));
     }
     page_finish(call, &page, path, ret_json);
-    kw_store_leave(call->service->store);
     return KW_OK;
 }
 
@@ -161,8 +155,7 @@ enum kw_status kw_list_versions(struct kw_call *call, struct cJSON **ret_json, s
     enum kw_status status = page_init(call, &page, err);
     if (status)
         return status;
-    kw_store_enter(call->service->store);
-    const struct kw_stored *named = kw_store_named(call->service->store, call->name, &count);
+    const struct kw_stored *named = kw_store_named(call->snapshot, call->name, &count);
     bool begun = !page.after;
     for (size_t i = 0; i < count && !page.more; i++) {
         if (begun && !kw_stored_is_deleted(&named[i]))
@@ -171,6 +164,5 @@ enum kw_status kw_list_versions(struct kw_call *call, struct cJSON **ret_json, s
     }
     (void)snprintf(path, sizeof(path), "keys/%s/versions", call->name);
     page_finish(call, &page, path, ret_json);
-    kw_store_leave(call->service->store);
     return KW_OK;
 }

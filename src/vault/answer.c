@@ -230,15 +230,12 @@ enum kw_status kw_vault_parse_result(const char *text, size_t len, const char *h
     enum kw_status status = parse(text, len, host, &json, err);
     if (status)
         return status;
-    char *value = cJSON_GetStringValue(get(json, "value"));
     if (!split_kid(text_of(json, "kid"), &kid) || strcasecmp(kid.name, key->name) != 0 ||
         strcmp(kid.version, key->version) != 0)
         status = fail_answer(host, "a result of another key", err);
     else
-        status = take_secret(value, host, ret_secret, err);
-    if (value)
-        kw_wipe(value, strlen(value)); /* the only copy that cJSON has */
-    cJSON_Delete(json);
+        status = take_secret(text_of(json, "value"), host, ret_secret, err);
+    kw_json_wipe_delete(json);
     return status;
 }
 

@@ -143,14 +143,7 @@ static enum kw_status parse_json(const char *text, size_t len, const char *what,
     for (size_t i = 0; i < KW_COUNT(names) && !value; i++)
         value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, names[i]));
     status = take_token(value ? value : "", value ? strlen(value) : 0, what, &token.token, err);
-    cJSON *item;
-    cJSON_ArrayForEach(item, json)
-    {
-        char *held = cJSON_GetStringValue(item);
-        if (held)
-            kw_wipe(held, strlen(held));
-    }
-    cJSON_Delete(json);
+    kw_json_wipe_delete(json);
     if (!status)
         *ret_token = token;
     return status;

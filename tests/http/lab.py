@@ -73,7 +73,7 @@ class Server:
         line = self.process.stdout.readline()
         if not line.startswith("port "):
             raise AssertionError(f"no server: {self.process.stderr.read()}")
-        self.port = int(line.split()[1])
+        self.port, *self.more_ports = (int(word) for word in line.split()[1:])
 
     def __enter__(self):
         return self
@@ -128,8 +128,9 @@ class Answer:
 class Client:
     """A connection that sends any bytes, and reads answers."""
 
-    def __init__(self, server, context=None, timeout=PATIENCE_S):
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout)
+    def __init__(self, server, context=None, timeout=PATIENCE_S, port=None):
+        address = ("127.0.0.1", port or server.port)
+        self.socket = socket.create_connection(address, timeout)
         self.rest = b""
         if context:
             self.socket = context.wrap_socket(self.socket, server_hostname="localhost")

@@ -209,21 +209,6 @@ def hoarders():
 
 
 @test
-def many_bodies():
-    """Bodies of many requests together have a limit, and what was over it is not missed later"""
-    with serve(plain=1, body=1 << 20, request=3) as server:
-        head = f"POST / HTTP/1.1\r\n{HOST}Content-Length: {1 << 20}\r\n\r\n"
-        hoard = [Client(server).send(head + "a" * ((1 << 20) - 1)) for _ in range(70)]
-        refused = 0
-        for client in hoard:
-            refused += client.answer().status == 503
-            client.socket.close()
-        assert 6 <= refused <= 7, f"{refused} of 70 are refused"
-        with Client(server) as client:
-            assert client.send(head + "a" * (1 << 20)).answer().json()["body_len"] == 1 << 20
-
-
-@test
 def full_queue():
     """A full queue is 503 with Retry-After, at once, and the connection goes on"""
     with serve(threads=1, queue=2) as server:

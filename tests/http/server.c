@@ -2,8 +2,9 @@
  *
  * http_server NAME=VALUE...: certificate, key, client_ca (paths); client (none, optional,
  * required); tls13, plain, confined, silent (1); address, fd, body, headers, connections, idle,
- * request, threads, queue, drain_ms. Prints "port N" when it listens. SIGHUP: the certificate is
- * read anew. SIGTERM: it drains and ends. */
+ * request, threads, queue, drain_ms; second (1: another listener of the same kind). Prints "port
+ * N", and the second one's N, when it listens. SIGHUP: the certificate is read anew. SIGTERM: it
+ * drains and ends. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,13 +202,19 @@ static enum kw_status serve(struct settings *settings, struct kw_error *err)
         .refuse = number(settings, "silent") ? NULL : refuse,
         .context = settings,
     };
-    uint16_t port = 0;
+    uint16_t port = 0, second = 0;
     enum kw_status status = kw_http_listen(settings->server, &options, &port, err);
+    options.name = "second";
+    if (!status && number(settings, "second"))
+        status = kw_http_listen(settings->server, &options, &second, err);
     if (!status && number(settings, "confined"))
         status = confine(err);
     if (status)
         return status;
-    printf("port %u\n", port);
+    printf("port %u", port);
+    if (second)
+        printf(" %u", second);
+    printf("\n");
     (void)fflush(stdout);
     return kw_http_run(settings->server, number(settings, "drain_ms"), tick, settings, err);
 }

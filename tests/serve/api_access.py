@@ -98,9 +98,9 @@ def tokens(bench):
 @CASES("tokens that are good let in, by each algorithm")
 def _(bench):
     for alg in service.ALGS:
-        client = bench.server.vault(None, bearer=bench.server.bearer(alg=alg))
+        client = bench.with_token(bench.server.bearer(alg=alg))
         good(client.get("/keys/?maxresults=1"))
-    client = bench.server.vault(None, bearer=bench.server.issuer.issue(aud=["x", service.issuer.AUDIENCE]))
+    client = bench.with_token(bench.server.issuer.issue(aud=["x", service.issuer.AUDIENCE]))
     good(client.get("/keys"))
 
 

@@ -52,7 +52,7 @@ def put_pair(module, session, name, numbers):
 
 
 def put_keys(name, names, versions):
-    """NAME-0, NAME-1 and so on, and so many versions of NAME, by a process of its own."""
+    """NAME-0, NAME-1 and so on, and before them so many versions of NAME, by a process of its own."""
     command = [sys.executable, __file__, name, str(names), str(versions)]
     subprocess.run(command, check=True, timeout=service.SECONDS, env=os.environ)
 
@@ -66,10 +66,10 @@ def main(name, names, versions):
         public.n, public.e, private.d, private.p, private.q, private.dmp1, private.dmq1, private.iqmp)]  # fmt: skip
     module = objects.Module(os.environ["KW_TEST_MODULE"])
     session = objects.open_session(module)
-    for number in range(int(names)):
-        put_pair(module, session, f"{name}-{number}", numbers)
     for _ in range(int(versions)):
         put_pair(module, session, name, numbers)
+    for number in range(int(names)):
+        put_pair(module, session, f"{name}-{number}", numbers)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,7 @@ def _(bench):
                            "it goes on with a full disk")  # fmt: skip
             refused(answer, 503, "ServiceUnavailable")
             need(answer.headers["Retry-After"], "Retry-After")
-            for path in ("unwrapkey", "decrypt", "wrapkey"):
+            for path in ("unwrapkey", "decrypt"):
                 refused(vault.post(f"/keys/main/{path}", wrapped), 503, "ServiceUnavailable")
             refused(vault.post("/keys/full-disk/create", {"kty": "RSA"}), 503, "ServiceUnavailable")
             filler.unlink()
@@ -260,4 +260,6 @@ def _(bench):
                 server.process.stdout.close()
                 server.process = None
                 continue
-            raise service.Wrong(f"it starts: {what}")
+            same(server.process.wait(20), 3, f"the exit status, {what}")
+            server.process.stdout.close()
+            server.process = None

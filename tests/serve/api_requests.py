@@ -31,7 +31,7 @@ def _(bench):
                 need(answer.status in (404, 405), f"{method} {path}: {answer!r}")
     for method, path in (("POST", "/keys"), ("DELETE", "/keys"), ("GET", "/rng"), ("PUT", "/rng"),
                          ("PUT", "/keys/main/unwrapkey"), ("POST", "/keys/main"),
-                         ("PATCH", "/keys/main/rotationpolicy"), ("POST", "/deletedkeys/main")):  # fmt: skip
+                         ("POST", "/deletedkeys/main")):  # fmt: skip
         refused(bench.vault().request(method, path, {}), 405, "MethodNotAllowed")
     for method in ("HEAD", "OPTIONS", "TRACE", "BREW"):
         answer = bench.vault().request(method, "/keys")
@@ -42,12 +42,8 @@ def _(bench):
 @CASES("api-version is needed, and any will do")
 def _(bench):
     bench.key()
-    for query in ("", "?maxresults=1", "?api-version=", "?API-Version=7.6x&x=1"):
-        answer = bench.raw().get(f"/keys{query}")
-        need(answer.status in (200, 400) and (answer.status == 400) == ("x=1" not in query or True),
-             f"{query}: {answer!r}")  # fmt: skip
-    refused(bench.raw().get("/keys"), 400, "BadParameter", "api-version")
-    refused(bench.raw().get("/keys?api-version="), 400, "BadParameter", "api-version")
+    for query in ("", "?maxresults=1", "?api-version=", "?api-version"):
+        refused(bench.raw().get(f"/keys{query}"), 400, "BadParameter", "api-version")
     for version in ("7.0", "2025-07-01", "7.4-preview.1", "banana"):
         good(bench.raw().get(f"/keys?api-version={version}"))
 
@@ -103,7 +99,7 @@ def _(bench):
     good(bench.vault().get("/keys/main"))
 
 
-VALUES = (None, 1, [], {}, "a+b=", "AA==", "A", "AAAA\n", "\u00fc", "A" * 3000)
+VALUES = (None, 1, [], {}, "a+b=", "A", "AAAA\n", "\u00fc", "A" * 3000)
 
 
 @CASES("fields of the wrong kind are refused by name")

@@ -92,7 +92,7 @@ def _(bench):
     plain, wrong, marker = os.urandom(32), b"\1" + os.urandom(255), "MarkerOfABody"
     wrapped = service.wrap(bench.public("main"), plain)
     vault, token = bench.vault(), bench.server.bearer("app", jti="a token of its own")
-    own = bench.server.vault(None, bearer=token)
+    own = bench.with_token(token)
     good(own.post("/keys/main/unwrapkey", service.unwrap_body(wrapped)))
     good(bench.proxy().post(f"/{service.PREFIX}/main/unwrapkey", service.unwrap_body(wrapped, proxy=True)))
     random = service.from_base64url(good(vault.post("/rng", {"count": 64})).json["value"])

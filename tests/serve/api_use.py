@@ -102,7 +102,7 @@ def _(bench):
 def _(bench):
     bench.key()
     for operation in ("encrypt", "decrypt", "wrapkey", "unwrapkey", "sign"):
-        for alg in ("A256KW", "rsa-oaep", "RSA-OAEP-512", "ES256", "HS256", "none", "", "R" * 5000):
+        for alg in ("A256KW", "RSA-OAEP-512", "ES256", "HS256", "none", "", "R" * 5000):
             refused(use(bench.vault(), "main", operation, alg, bytes(32)), 400, "NotSupported")
     refused(use(bench.vault(), "main", "sign", "RSNULL", bytes(32)), 400, "NotSupported")
 

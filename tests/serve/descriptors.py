@@ -6,7 +6,6 @@ Usage: descriptors.py PROGRAM, under tests/tokens/with-softhsm. Prints TAP.
 
 import pathlib
 import re
-import shlex
 import sys
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
@@ -16,29 +15,25 @@ from service import Wrong  # noqa: E402
 SOFT, OTHER = 64, 256
 
 
-def limited(program, scratch, hard):
-    """The program, under these limits."""
-    path = pathlib.Path(scratch) / "limited"
-    words = ["prlimit", f"--nofile={SOFT}:{hard}", str(pathlib.Path(program).resolve())]
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-    path.chmod(0o700)
-    return path
-
-
 def served(program, hard, connections):
     """What the service's soft limit is, and what it said. It must serve in any case."""
     settings = {"vault": {"connections": connections}}
-    with service.scratch_folder() as scratch, service.Service(
-        limited(program, scratch, hard), scratch, listeners=("vault",), settings=settings
-    ) as server:
-        limits = pathlib.Path(f"/proc/{server.process.pid}/limits").read_text()
-        soft = int(re.search(r"^Max open files +(\d+)", limits, re.M)[1])
-        clients = [server.vault() for _ in range(SOFT + 10)]
-        for client in clients:
-            service.must(client.get("/keys"))
-        for client in clients:
-            client.close()
-        return soft, server.said()
+    with service.scratch_folder() as scratch:
+        server = service.Service(program, scratch, listeners=("vault",), settings=settings)
+        server.before = ["prlimit", f"--nofile={SOFT}:{hard}"]
+        with server:
+            return ask(server.until_ready())
+
+
+def ask(server):
+    limits = pathlib.Path(f"/proc/{server.process.pid}/limits").read_text()
+    soft = int(re.search(r"^Max open files +(\d+)", limits, re.M)[1])
+    clients = [server.vault() for _ in range(SOFT + 10)]
+    for client in clients:
+        service.must(client.get("/keys"))
+    for client in clients:
+        client.close()
+    return soft, server.said()
 
 
 def enough(program):

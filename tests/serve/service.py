@@ -213,15 +213,22 @@ class Service:
 
     # ---- the process ----
 
-    def start(self, seconds=SECONDS):
+    def start(self, seconds=SECONDS, ready=True):
+        """Until it has read the token's keys too, unless that is not to be waited for."""
         self.write_config()
+        before = self.said().count("keyward: ready")
         with open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
                 [*self.before, self.program, "--config", str(self.config), "serve"],
                 pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
                 env={**os.environ, **self.environment},
             )  # fmt: skip
-        self.wait_for_lines(time.monotonic() + seconds)
+        end = time.monotonic() + seconds
+        self.wait_for_lines(end)
+        while ready and self.said().count("keyward: ready") == before:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise Wrong(f"it does not get ready: {self.said()}")
+            time.sleep(0.02)
         return self
 
     def wait_for_lines(self, end):
@@ -240,6 +247,15 @@ class Service:
             time.sleep(0.02)
         for name, address, port in found:
             self.addresses[name.decode()] = address.decode().strip("[]"), int(port)
+
+    def until_ready(self, sub="app", seconds=SECONDS):
+        """Once the token's keys were read; before that, answers are 503."""
+        end = time.monotonic() + seconds
+        with contextlib.closing(self.vault(sub)) as client:
+            while (answer := client.get("/keys")).status == 503 and time.monotonic() < end:
+                time.sleep(0.05)
+        must(answer)
+        return self
 
     def said(self):
         return self.errors.read_text(errors="replace") if self.errors.exists() else ""
