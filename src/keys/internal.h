@@ -93,7 +93,7 @@ struct kw_keyring {
     struct key_note *notes; /* one a key */
     struct picked_key *picked;
     struct reserved_key *reserved;
-    bool reserved_known; /* the moduli of all keys that were read and are reserved */
+    bool reserved_known;          /* the moduli of all keys that were read and are reserved */
     struct kw_token_key *signers; /* that are not among the keys that were read */
     size_t signer_count;
     bool signers_read;                /* since the records were that are being judged */

@@ -23,8 +23,7 @@ static bool is_meant(const struct kw_keyring *keyring, const struct kw_token_key
         return true;
     for (const struct reserved_key *reserved = keyring->reserved; reserved;
          reserved = reserved->next)
-        if (reserved->uri && keyring->token &&
-            kw_token_answers_to(keyring->token, reserved->uri) &&
+        if (reserved->uri && keyring->token && kw_token_answers_to(keyring->token, reserved->uri) &&
             kw_uri_matches_key(reserved->uri, key))
             return true;
     return false;
@@ -65,8 +64,8 @@ static bool is_reserved(struct kw_keyring *keyring, const struct kw_token_key *k
 static bool has_uri(const struct kw_keyring *keyring, const struct kw_uri *uri)
 {
     const struct reserved_key *reserved = keyring->reserved;
-    while (reserved && !(reserved->uri && strcmp(kw_uri_public_text(reserved->uri),
-                                                 kw_uri_public_text(uri)) == 0))
+    while (reserved && !(reserved->uri &&
+                         strcmp(kw_uri_public_text(reserved->uri), kw_uri_public_text(uri)) == 0))
         reserved = reserved->next;
     return reserved != NULL;
 }
