@@ -130,7 +130,7 @@ static bool is_served(struct kw_keyring *keyring, const struct kw_token_key *key
     size_t len = strlen(key->label);
     if (key->public.modulus_len == 0 || len == 0 || len > KW_NAME_MAX ||
         strcmp(key->label, signer ? signer : DEFAULT_RECORDS_KEY) == 0 ||
-        kw_keyring_is_reserved(keyring, &key->public))
+        kw_keyring_is_reserved(keyring, key))
         return false;
     for (size_t i = 0; i < len; i++) {
         char c = key->label[i];
