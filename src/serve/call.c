@@ -187,10 +187,10 @@ static enum kw_status check_challenge(struct kw_call *call, const struct kw_api 
     return KW_OK;
 }
 
-static enum kw_status authorize(struct kw_call *call, struct kw_error *err)
+enum kw_status kw_call_authorize(struct kw_call *call, const char *name, struct kw_error *err)
 {
     const char *action = kw_action_name(call->route->action);
-    if (kw_client_may(call->client, call->route->action, call->name))
+    if (kw_client_may(call->client, call->route->action, name))
         return KW_OK;
     return kw_call_refuse(call, KW_REFUSE_ROLE, KW_DENIED, err,
                           "Caller is not authorized to perform action on resource. Action: '%s'.",
@@ -315,7 +315,8 @@ static enum kw_status serve(struct kw_call *call, const struct kw_api *api, stru
     enum kw_status status;
     if ((status = give_id(call, err)) || (status = identify(call, api, err)) ||
         (status = admit(call, err)) || (status = find_route(call, api, err)) ||
-        (status = check_challenge(call, api, err)) || (status = authorize(call, err)) ||
+        (status = check_challenge(call, api, err)) ||
+        (status = kw_call_authorize(call, call->name, err)) ||
         (status = check_version(call, api, err)) || (status = parse_body(call, err)) ||
         (api->check && (status = api->check(call, err))) || (status = work(call, api, &json, err)))
         return status;

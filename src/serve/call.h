@@ -78,6 +78,10 @@ enum kw_status kw_call_no_key(struct kw_call *call, const char *kind, struct kw_
 enum kw_status kw_call_change(struct kw_call *call, kw_change_fn work, void *context,
                               struct kw_error *err);
 
+/* Whether the client may do what the route is for with keys of that name, which came with the body;
+ * NULL: with some. KW_DENIED, refused, and on the trail, where not. */
+enum kw_status kw_call_authorize(struct kw_call *call, const char *name, struct kw_error *err);
+
 /* Does what was asked for. *ret_json is the answer, or NULL where the body was set otherwise. */
 typedef enum kw_status (*kw_call_fn)(struct kw_call *call, struct cJSON **ret_json,
                                      struct kw_error *err);

@@ -94,7 +94,10 @@ static void reload(struct caretaker *caretaker)
     struct kw_error err;
     enum kw_status status = kw_policy_load(kw_keyring_crypto(kw_store_keyring(service->store)),
                                            service->options.keyring.config_file, &policy, &err);
+    if (!status)
+        status = kw_policy_reserve(service, policy, &err);
     if (status) {
+        kw_policy_leave(policy);
         kw_service_tell(service, "the configuration stays as it was: %s", err.message);
         return;
     }

@@ -23,6 +23,9 @@ enum kw_status kw_policy_load(struct kw_crypto *crypto, const char *config_file,
  * confined. */
 enum kw_status kw_policy_load_closed(const char *config_file, struct kw_policy **ret_policy,
                                      struct kw_error *err);
+/* The keys that it names for the service's own use are reserved: kw_store_reserve. */
+enum kw_status kw_policy_reserve(struct kw_service *service, const struct kw_policy *policy,
+                                 struct kw_error *err);
 /* Takes the place of the service's. */
 void kw_policy_replace(struct kw_service *service, struct kw_policy *policy);
 /* One user less; the last one frees it. NULL is none. */
@@ -207,6 +210,21 @@ enum kw_status kw_jwk_to_pkcs8(struct kw_call *call, const struct cJSON *jwk,
 
 /* ---- the routes of the Key Vault API ---- */
 
+/* 1 to KW_NAME_MAX letters, digits and "-". vault.c. */
+bool kw_is_vault_name(const char *text);
+/* KW_USAGE, refused, where a new key of that name would be taken for one of the service's own. For
+ * a kw_change_fn. vault_manage.c. */
+enum kw_status kw_check_not_reserved(struct kw_keyring *keyring, struct kw_call *call,
+                                     const char *name, struct kw_error *err);
+/* What a backup of a key is: a line of JSON, and a line with its seal (kw_keyring_seal_text). */
+#define KW_SET_SCHEMA       "keyward-backup-set-1"
+#define KW_SET_VERSIONS_MAX 64
+#define KW_SET_MAX          ((size_t)128 * 1024)
+#define KW_SET_SEAL_MAX     ((size_t)2048)
+/* The key that [service] backup-kek names; refused where there is none. vault_backup.c. */
+enum kw_status kw_backup_kek(struct kw_keyring *keyring, struct kw_call *call,
+                             struct kw_kek *ret_kek, struct kw_error *err);
+
 enum kw_status kw_list_keys(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err);
 enum kw_status kw_list_versions(struct kw_call *call, struct cJSON **ret_json,
                                 struct kw_error *err);
@@ -236,6 +254,9 @@ enum kw_status kw_random_bytes(struct kw_call *call, struct cJSON **ret_json, st
 
 /* ---- rotation policies: rotation.c ---- */
 
+/* How many versions of one name there may be; a token has room for so many objects only. */
+#define KW_VERSIONS_MAX 500
+
 /* When the policy of a version says that something is to be done, in unix time; 0: never. */
 struct kw_rotation_due {
     int64_t rotate, notify;
@@ -245,6 +266,9 @@ struct kw_rotation_due {
  */
 enum kw_status kw_rotate_by_policy(struct kw_keyring *keyring, const char *name,
                                    struct kw_token_key *ret_key, struct kw_error *err);
+/* Adds to an empty object what is kept of the policy in the call's body: what is known, in its own
+ * order. */
+enum kw_status kw_rotation_copy(struct kw_call *call, struct cJSON *policy, struct kw_error *err);
 void kw_rotation_due(const struct kw_stored *stored, struct kw_rotation_due *ret_due);
 
 #endif

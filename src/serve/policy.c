@@ -35,6 +35,20 @@ enum kw_status kw_policy_load_closed(const char *config_file, struct kw_policy *
     return load(NULL, config_file, ret_policy, err);
 }
 
+enum kw_status kw_policy_reserve(struct kw_service *service, const struct kw_policy *policy,
+                                 struct kw_error *err)
+{
+    const struct kw_config *config = &policy->config;
+    const char *kek = config->service.backup_kek;
+    enum kw_status status = kek ? kw_store_reserve(service->store, kek, err) : KW_OK;
+    for (size_t i = 0; i < config->listener_count && !status; i++) {
+        const char *key = config->listeners[i].key;
+        if (key && kw_is_uri(key))
+            status = kw_store_reserve(service->store, key, err);
+    }
+    return status;
+}
+
 void kw_policy_leave(struct kw_policy *policy)
 {
     if (!policy || atomic_fetch_sub(&policy->users, 1) > 1)

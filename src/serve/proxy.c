@@ -73,10 +73,11 @@ static enum kw_status find_aes(struct kw_call *call, struct kw_token_key **ret_k
                                struct kw_error *err)
 {
     struct kw_token_key *keys = NULL;
+    struct kw_keyring *keyring = kw_store_keyring(call->service->store);
     size_t count = 0, i = 0;
-    enum kw_status status =
-        kw_keyring_aes_keys(kw_store_keyring(call->service->store), &keys, &count, err);
-    while (i < count && strcasecmp(keys[i].label, call->name) != 0)
+    enum kw_status status = kw_keyring_aes_keys(keyring, &keys, &count, err);
+    while (i < count && (strcasecmp(keys[i].label, call->name) != 0 ||
+                         kw_keyring_is_reserved(keyring, &keys[i])))
         i++;
     if (!status && i < count) {
         keys[0] = keys[i];

@@ -111,8 +111,7 @@ static enum kw_status copy_action(struct kw_call *call, const cJSON *action, boo
     return KW_OK;
 }
 
-/* What is kept of a policy: what is known, in its own order. */
-static enum kw_status copy_policy(struct kw_call *call, cJSON *policy, struct kw_error *err)
+enum kw_status kw_rotation_copy(struct kw_call *call, cJSON *policy, struct kw_error *err)
 {
     const cJSON *attributes = cJSON_GetObjectItemCaseSensitive(call->body, "attributes");
     const cJSON *given = cJSON_GetObjectItemCaseSensitive(call->body, "lifetimeActions");
@@ -198,7 +197,7 @@ static enum kw_status put_now(struct kw_keyring *keyring, void *context, struct 
 enum kw_status kw_put_policy(struct kw_call *call, struct cJSON **ret_json, struct kw_error *err)
 {
     struct setting_policy job = {.call = call, .policy = cJSON_CreateObject()};
-    enum kw_status status = copy_policy(call, job.policy, err);
+    enum kw_status status = kw_rotation_copy(call, job.policy, err);
     if (!status)
         status = kw_call_change(call, put_now, &job, err);
     cJSON_Delete(job.policy);

@@ -351,7 +351,9 @@ enum kw_status kw_service_run(struct kw_service *service, struct kw_error *err)
     if (status)
         return status;
     kw_policy_replace(service, policy);
-    status = kw_tls_keys_begin(service, err);
+    status = kw_policy_reserve(service, policy, err);
+    if (!status)
+        status = kw_tls_keys_begin(service, err);
     if (!status)
         status = kw_notifier_start(service, err);
     if (!status)

@@ -6,9 +6,8 @@
 
 #include "serve/store.h"
 
-#define DEFAULT_RECORDS_KEY "keyward-records"
-#define SECONDS_A_DAY       86400
-#define LOOK_AGAIN_MS       100
+#define SECONDS_A_DAY 86400
+#define LOOK_AGAIN_MS 100
 /* That are under way or wait: each has a thread of the listener's. */
 #define CHANGES_MAX 4
 
@@ -122,14 +121,12 @@ struct kw_keyring *kw_store_manager(struct kw_store *store)
 
 /* ---- what is served ---- */
 
-/* Key Vault's names; and not the key that signs what is known of the others, nor one by which a
- * listener proves who it is: whoever could sign by it would be the service. */
+/* Key Vault's names; and none of the keys that the service itself lives by: whoever could use them
+ * would be the service, or read its backups. */
 static bool is_served(struct kw_keyring *keyring, const struct kw_token_key *key)
 {
-    const char *signer = kw_keyring_config(keyring)->life.records_key;
     size_t len = strlen(key->label);
     if (key->public.modulus_len == 0 || len == 0 || len > KW_NAME_MAX ||
-        strcmp(key->label, signer ? signer : DEFAULT_RECORDS_KEY) == 0 ||
         kw_keyring_is_reserved(keyring, key))
         return false;
     for (size_t i = 0; i < len; i++) {
@@ -186,9 +183,10 @@ static enum kw_status take_version(struct kw_snapshot *snapshot, struct kw_crypt
     return KW_OK;
 }
 
-static enum kw_status make_snapshot(struct kw_keyring *keyring, const struct kw_version *versions,
-                                    size_t count, struct kw_snapshot **ret_snapshot,
-                                    struct kw_error *err)
+/* What the manager knows to be reserved is not served from the second token either. */
+static enum kw_status make_snapshot(struct kw_keyring *keyring, struct kw_keyring *manager,
+                                    const struct kw_version *versions, size_t count,
+                                    struct kw_snapshot **ret_snapshot, struct kw_error *err)
 {
     struct kw_snapshot *snapshot = calloc(1, sizeof(*snapshot));
     if (!snapshot)
@@ -200,7 +198,8 @@ static enum kw_status make_snapshot(struct kw_keyring *keyring, const struct kw_
     bool made = snapshot->all && snapshot->keys && snapshot->records;
     enum kw_status status = made ? KW_OK : kw_fail_memory(err);
     for (size_t i = 0; i < count && !status; i++)
-        if (is_served(keyring, versions[i].key))
+        if (is_served(keyring, versions[i].key) &&
+            !kw_keyring_is_reserved(manager, versions[i].key))
             status = take_version(snapshot, kw_keyring_crypto(keyring), &versions[i], err);
     if (status) {
         kw_store_leave(snapshot);
@@ -284,7 +283,8 @@ static enum kw_status read_from(struct kw_store *store, struct kw_keyring *keyri
         status = digest_versions(kw_keyring_crypto(keyring), versions, count, seen, err);
     /* Only who holds `changing` replaces it, so that it may be looked at here. */
     bool same = !status && store->snapshot && memcmp(seen, store->seen, sizeof(seen)) == 0;
-    if (!status && !same && !(status = make_snapshot(keyring, versions, count, &snapshot, err))) {
+    if (!status && !same &&
+        !(status = make_snapshot(keyring, store->manager, versions, count, &snapshot, err))) {
         replace_snapshot(store, snapshot);
         memcpy(store->seen, seen, sizeof(seen));
     }
@@ -317,25 +317,43 @@ enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err)
     return status;
 }
 
+/* By its modulus, or what a URI means; in every keyring. */
+static enum kw_status reserve(struct kw_store *store, const char *uri,
+                              const struct kw_rsa_public *public, struct kw_error *err)
+{
+    struct kw_keyring *keyrings[] = {store->user, store->manager, store->second};
+    enum kw_status status = KW_OK;
+    bool some = false;
+    (void)pthread_mutex_lock(&store->changing);
+    for (size_t i = 0; i < KW_COUNT(keyrings) && keyrings[i] && !status; i++) {
+        bool anew = false;
+        status = uri ? kw_keyring_reserve_uri(keyrings[i], uri, &anew, err)
+                     : kw_keyring_reserve(keyrings[i], public, &anew, err);
+        some = some || anew;
+    }
+    if (!status && some && store->snapshot) {
+        memset(store->seen, 0, sizeof(store->seen)); /* it is another choice of the same keys now */
+        status = read_now(store, err);
+    }
+    (void)pthread_mutex_unlock(&store->changing);
+    return status;
+}
+
+enum kw_status kw_store_reserve(struct kw_store *store, const char *uri, struct kw_error *err)
+{
+    return reserve(store, uri, NULL, err);
+}
+
 enum kw_status kw_store_tls_key(struct kw_store *store, const char *uri,
                                 const struct kw_purpose *purpose, struct evp_pkey_st **ret_key,
                                 struct kw_error *err)
 {
     struct kw_rsa_public public;
     struct evp_pkey_st *key = NULL;
-    bool anew[2] = {false, false};
     enum kw_status status = kw_keyring_tls_key(store->user, uri, purpose, &key, &public, err);
     if (status)
         return status;
-    (void)pthread_mutex_lock(&store->changing);
-    status = kw_keyring_reserve(store->user, &public, &anew[0], err);
-    if (!status)
-        status = kw_keyring_reserve(store->manager, &public, &anew[1], err);
-    if (!status && (anew[0] || anew[1]) && store->snapshot) {
-        memset(store->seen, 0, sizeof(store->seen)); /* it is another choice of the same keys now */
-        status = read_now(store, err);
-    }
-    (void)pthread_mutex_unlock(&store->changing);
+    status = reserve(store, NULL, &public, err);
     if (status) {
         kw_private_key_free(key);
         return status;

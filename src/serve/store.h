@@ -39,6 +39,9 @@ enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err);
 /* The same for whoever missed a key: not where it was read a moment ago, or is being changed.
  * Whether it was read anew. */
 bool kw_store_look_again(struct kw_store *store);
+/* What a pkcs11: URI means is the service's own from then on: never served, and no new key gets its
+ * name. KW_CONFIG; where keys were read before, as kw_store_read. */
+enum kw_status kw_store_reserve(struct kw_store *store, const char *uri, struct kw_error *err);
 /* A key by which a listener proves who it is, as kw_keyring_tls_key has it; it is not served, and
  * nobody changes it, from then on. */
 enum kw_status kw_store_tls_key(struct kw_store *store, const char *uri,

@@ -38,7 +38,7 @@ static const struct kw_route routes[] = {
     {KW_POST, "rng", "random", KW_ACT_RANDOM, true, kw_random_bytes},
 };
 
-static bool is_name(const char *text)
+bool kw_is_vault_name(const char *text)
 {
     size_t len = strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-");
     return len >= 1 && len <= KW_NAME_MAX && text[len] == '\0';
@@ -46,7 +46,7 @@ static bool is_name(const char *text)
 
 static enum kw_status check(struct kw_call *call, struct kw_error *err)
 {
-    if (call->name && !is_name(call->name))
+    if (call->name && !kw_is_vault_name(call->name))
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                               "The name of a key has 1 to %d letters, digits and \"-\".",
                               KW_NAME_MAX);

@@ -97,14 +97,40 @@ static enum kw_status name_made(struct kw_keyring *keyring, const struct kw_toke
     return kw_version_name(kw_keyring_crypto(keyring), made, job->version, err);
 }
 
+enum kw_status kw_check_not_reserved(struct kw_keyring *keyring, struct kw_call *call,
+                                     const char *name, struct kw_error *err)
+{
+    bool reserved = false;
+    enum kw_status status = kw_keyring_is_reserved_name(keyring, name, &reserved, err);
+    return status || !reserved
+               ? status
+               : kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
+                                "The name %s is that of a key of the service's own; choose "
+                                "another one.",
+                                name);
+}
+
+/* Of deleted ones too; a key that is rotated without end fills the token for everybody. */
+static enum kw_status check_room(struct kw_call *call, size_t count, struct kw_error *err)
+{
+    return count < KW_VERSIONS_MAX
+               ? KW_OK
+               : kw_call_refuse(call, KW_REFUSE_CONFLICT, KW_EXISTS, err,
+                                "The key has the %d versions that a key may have; make one of "
+                                "another name.",
+                                KW_VERSIONS_MAX);
+}
+
 static enum kw_status create_now(struct kw_keyring *keyring, void *context, struct kw_error *err)
 {
     struct change *job = context;
     struct kw_token_key made;
     char name[KW_NAME_MAX + 1];
     size_t count = 0;
-    enum kw_status status = count_versions(keyring, job->call, &count, name, err);
-    if (status)
+    enum kw_status status;
+    if ((status = kw_check_not_reserved(keyring, job->call, job->call->name, err)) ||
+        (status = count_versions(keyring, job->call, &count, name, err)) ||
+        (status = check_room(job->call, count, err)))
         return status;
     job->wanted.name = name;
     status = count ? kw_keyring_rotate(keyring, &job->wanted, &made, err)
@@ -168,6 +194,8 @@ static enum kw_status rotate_now(struct kw_keyring *keyring, void *context, stru
     enum kw_status status = count_versions(keyring, job->call, &count, name, err);
     if (!status && count == 0)
         return kw_call_no_key(job->call, "", err);
+    if (!status)
+        status = check_room(job->call, count, err);
     if (!status)
         status = kw_rotate_by_policy(keyring, name, &made, err);
     return status ? status : name_made(keyring, &made, job, err);
@@ -235,19 +263,10 @@ static enum kw_status delete_now(struct kw_keyring *keyring, void *context, stru
     return step_all(keyring, context, KW_STEP_DELETE, err);
 }
 
+/* Whatever is deleted: some may be and others not where an earlier request came only so far. */
 static enum kw_status recover_now(struct kw_keyring *keyring, void *context, struct kw_error *err)
 {
-    struct change *job = context;
-    char name[KW_NAME_MAX + 1];
-    size_t count = 0;
-    /* All versions have to be deleted: one that alone was, by other means, is recovered by them. */
-    enum kw_status status = count_versions(keyring, job->call, &count, name, err);
-    if (!status)
-        return kw_call_no_key(job->call, "deleted ", err);
-    if (status != KW_EXISTS)
-        return status;
-    job->call->is_refused = false;
-    return step_all(keyring, job, KW_STEP_RECOVER, err);
+    return step_all(keyring, context, KW_STEP_RECOVER, err);
 }
 
 static enum kw_status purge_now(struct kw_keyring *keyring, void *context, struct kw_error *err)
@@ -334,8 +353,9 @@ static enum kw_status import_now(struct kw_keyring *keyring, void *context, stru
     struct kw_token_key kek, made;
     char name[KW_NAME_MAX + 1];
     size_t count = 0;
-    enum kw_status status = count_versions(keyring, job->call, &count, name, err);
-    if (status)
+    enum kw_status status;
+    if ((status = kw_check_not_reserved(keyring, job->call, job->call->name, err)) ||
+        (status = count_versions(keyring, job->call, &count, name, err)))
         return status;
     job->wanted.name = name;
     if (job->pkcs8)

@@ -123,7 +123,8 @@ class Bench:
         folder.mkdir()
         self.server = service.Service(
             given.program, folder, clients=CLIENTS, more=MORE,
-            settings={"status": {"client-certificate": "optional"}},
+            settings={"vault": {"idle": 3600}, "proxy": {"idle": 3600},
+                      "status": {"client-certificate": "optional"}},
         )  # fmt: skip
         names = ("by-san", "lonely")
         self.server.make_certificates(*(word for name in names for word in ("--client", name)))

@@ -22,7 +22,7 @@ def served(program, hard, connections):
         server = service.Service(program, scratch, listeners=("vault",), settings=settings)
         server.before = ["prlimit", f"--nofile={SOFT}:{hard}"]
         with server:
-            return ask(server.until_ready())
+            return ask(server)
 
 
 def ask(server):

@@ -207,7 +207,7 @@ def main():
     with service.scratch_folder() as scratch, signed(Server(
         given.program, scratch, listeners=("vault", "status"), clients=CLIENTS
     )) as server:  # fmt: skip
-        use_keys(server.until_ready("custodian"))
+        use_keys(server)
         browser = Browser(chromium, server.verified(), scratch)
         path = pathlib.Path(given.png or f"{scratch}/page.png").resolve()
         return service.report_cases([

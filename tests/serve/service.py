@@ -248,15 +248,6 @@ class Service:
         for name, address, port in found:
             self.addresses[name.decode()] = address.decode().strip("[]"), int(port)
 
-    def until_ready(self, sub="app", seconds=SECONDS):
-        """Once the token's keys were read; before that, answers are 503."""
-        end = time.monotonic() + seconds
-        with contextlib.closing(self.vault(sub)) as client:
-            while (answer := client.get("/keys")).status == 503 and time.monotonic() < end:
-                time.sleep(0.05)
-        must(answer)
-        return self
-
     def said(self):
         return self.errors.read_text(errors="replace") if self.errors.exists() else ""
 
