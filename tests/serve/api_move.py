@@ -181,6 +181,9 @@ def _(bench):
     refused(vault.post("/keys/restore", backup), 409, "Conflict")
     refused(vault.post(f"{path}/backup"), 404, "KeyNotFound")
     good(vault.delete("/deletedkeys/saved"), 204)
+    bench.create("saved")  # another one
+    refused(vault.post("/keys/restore", backup), 409, "Conflict")
+    good(vault.delete(path)), good(vault.delete("/deletedkeys/saved"), 204)
     restored = good(vault.post("/keys/restore", backup)).json
     same((restored["key"], restored["tags"]), (bundle["key"], bundle["tags"]))
     same(restored["attributes"]["exp"], 2000000000)
