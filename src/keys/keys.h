@@ -319,8 +319,9 @@ enum kw_status kw_keyring_create(struct kw_keyring *keyring, const struct kw_new
                                  struct kw_token_key *ret_key, struct kw_error *err);
 /* Makes the next version of a key that is there; the others stay as they are. `wanted->bits` 0 is
  * as many as they have, where that is the same for all. It is for what they are for, whatever
- * `wanted->use`, if that is the same for all. What its settings don't say of operations, tags and
- * policy is as the newest of them has it. KW_KEY_NOT_FOUND, KW_KEY_UNUSABLE where all are deleted.
+ * `wanted->use`, if that is the same for all and its settings say no operations. What its settings
+ * don't say of operations, tags and policy is as the newest of them has it. KW_KEY_NOT_FOUND,
+ * KW_KEY_UNUSABLE where all are deleted.
  */
 enum kw_status kw_keyring_rotate(struct kw_keyring *keyring, const struct kw_new_key *wanted,
                                  struct kw_token_key *ret_key, struct kw_error *err);

@@ -173,8 +173,8 @@ enum kw_status kw_newest_created(struct kw_keyring *keyring, const char *name,
     return status;
 }
 
-/* The next version is for what all others are for. What is not said of it is as the newest one has
- * it. */
+/* The next version is for what all others are for, unless its operations are said. What is not said
+ * of it is as the newest one has it. */
 static enum kw_status follow(const struct versions *versions, struct kw_new_key *next,
                              struct kw_key_settings *settings, struct kw_error *err)
 {
@@ -184,8 +184,9 @@ static enum kw_status follow(const struct versions *versions, struct kw_new_key 
                        "every version of key \"%s\" was deleted; recover it first with keyward key "
                        "recover, or choose another name",
                        next->name);
+    bool said = next->settings && next->settings->ops;
     for (enum kw_key_use use = 0; use < KW_USE_COUNT; use++)
-        if (versions->of_use[use] == versions->kept)
+        if (!said && versions->of_use[use] == versions->kept)
             next->use = use;
     if (next->settings)
         *settings = *next->settings;
