@@ -46,8 +46,7 @@ class Told:
             environment, _, text = line.partition("{")
             event = json.loads("{" + text)
             same(sorted(event), ["detail", "event", "key", "time", "who"])
-            same(" ".join(environment.split()),
-                 " ".join(event[x] for x in ("event", "key", "who") if event[x]))
+            same(environment, "".join(f"{event[x] or ''} " for x in ("event", "key", "who")))
             if event["event"] == name:
                 found.append(event)
         return found
