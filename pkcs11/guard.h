@@ -76,11 +76,11 @@ enum kw_call {
     KW_CALL_GET_SLOT_INFO,
     KW_CALL_GET_TOKEN_INFO,
     KW_CALL_INIT_TOKEN,
-    KW_CALL_INIT_PIN,
     KW_CALL_OPEN_SESSION,
     /* and in the session numbers[0] are */
     KW_CALL_CLOSE_SESSION,
     KW_CALL_GET_SESSION_INFO,
+    KW_CALL_INIT_PIN,
     KW_CALL_LOGIN,
     KW_CALL_LOGIN_BY_PERSON,
     KW_CALL_LOGOUT,
