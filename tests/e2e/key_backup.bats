@@ -219,7 +219,7 @@ json.dump(file, open("bad.backup", "w"))
         'file["key"]["bits"] = 1024' 'file["key"]["bits"] = 2048.5' 'file["key"]["bits"] = "2048"' \
         'file["key"]["fingerprint"] = "00" * 31' 'file["key"]["expires"] = "tomorrow"' \
         'file["key"]["extractable"] = 1' 'file["created"] = None' 'del file["token"]["serial"]' \
-        'file["token"]["label"] = "x" * 33' 'file["kek"]["kind"] = "DES"' 'file["kek"]["kind"] = "RSA"' \
+        'file["token"]["label"] = "x" * 264' 'file["kek"]["kind"] = "DES"' 'file["kek"]["kind"] = "RSA"' \
         'file["kek"]["fingerprint"] = "00" * 32' 'file["enc"] = "CKM_RSA_AES_KEY_WRAP"' \
         'del file["ciphertext"]' 'file["ciphertext"] = "!"' 'file["ciphertext"] = text[:-12]' \
         'file["ciphertext"] = text * 20' 'file = [file]'; do
