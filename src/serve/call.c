@@ -357,7 +357,6 @@ void kw_call_refuse_unread(struct kw_service *service, const struct kw_api *api,
     } rows[] = {
         {413, KW_REFUSE_TOO_LARGE, "The request's body is too large."},
         {405, KW_REFUSE_METHOD, "No path takes this method."},
-        {501, KW_REFUSE_METHOD, "No path takes this method."},
         {503, KW_REFUSE_UNAVAILABLE, "The service can't do that now; try again later."},
         {0, KW_REFUSE_PARAMETER,
          "The request is not one of HTTP/1.1, or is too large or too slow."},

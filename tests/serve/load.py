@@ -93,9 +93,10 @@ def main():
     parser.add_argument("program")
     parser.add_argument("peers")
     given = parser.parse_args()
-    threads = {name: {"threads": given.sessions} for name in LISTENERS}
+    # None of them is to wait for its turn by the rate that it may send.
+    clients = {name: {**client, "rate": 1_000_000} for name, client in service.Service.CLIENTS.items()}
     with service.scratch_folder() as scratch:
-        server = service.Service(given.program, scratch, sessions=given.sessions, settings=threads)
+        server = service.Service(given.program, scratch, sessions=given.sessions, clients=clients)
         peers = bench.Bench(given.peers, scratch, 60_000 if given.long else 6000)
         peers.prepare(server)
         with server:
