@@ -49,6 +49,12 @@ static enum kw_status give_id(struct kw_call *call, struct kw_error *err)
 
 /* ---- which route ---- */
 
+/* No other part of a path looks like a version: they are words. */
+static bool is_version(const char *segment)
+{
+    return segment[strspn(segment, "0123456789abcdefABCDEF")] == '\0';
+}
+
 /* Whether the request's path is the route's, with its name and version. */
 static bool path_is(const struct kw_route *route, const struct kw_http_request *request,
                     size_t first, const char **ret_name, const char **ret_version)
@@ -61,7 +67,7 @@ static bool path_is(const struct kw_route *route, const struct kw_http_request *
         const char *segment = request->segments[i];
         if (len == 1 && *part == 'N')
             *ret_name = segment;
-        else if (len == 1 && *part == 'V')
+        else if (len == 1 && *part == 'V' && is_version(segment))
             *ret_version = segment;
         else if (strlen(segment) != len || strncasecmp(segment, part, len) != 0)
             return false;

@@ -156,6 +156,8 @@ enum kw_status kw_rotation_copy(struct kw_call *call, cJSON *policy, struct kw_e
     cJSON *actions = kw_json_add_array(policy, "lifetimeActions");
     unsigned rotations = 0, count = 0;
     enum kw_status status = KW_OK;
+    if (attributes && !cJSON_IsNull(attributes) && !cJSON_IsObject(attributes))
+        return bad_policy(call, "attributes has to be an object", err);
     if (given && !cJSON_IsNull(given) && !cJSON_IsArray(given))
         return bad_policy(call, "lifetimeActions has to be an array", err);
     const cJSON *expiry = cJSON_GetObjectItemCaseSensitive(attributes, "expiryTime");

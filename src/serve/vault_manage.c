@@ -155,7 +155,7 @@ static enum kw_status parse_create(struct change *job, struct kw_error *err)
     enum kw_status status;
     if ((status = kw_body_text(call, "kty", true, &kty, err)) ||
         (status = check_type(call, kty, err)) ||
-        (status = kw_body_number(call, call->body, "key_size", 0, INT32_MAX, &size, err)) ||
+        (status = kw_body_number(call, call->body, "key_size", 1, INT32_MAX, &size, err)) ||
         (status =
              kw_body_number(call, call->body, "public_exponent", 0, INT32_MAX, &exponent, err)) ||
         (status = kw_settings_parse(call, &job->parsed, err)))
