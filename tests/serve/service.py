@@ -226,7 +226,9 @@ class Service:
         end = time.monotonic() + seconds
         self.wait_for_lines(end)
         while ready and self.said().count("keyward: ready") == before:
-            if self.process.poll() is not None or time.monotonic() > end:
+            if self.process.poll() is not None:
+                raise Wrong(f"it ended with {self.process.returncode}: {self.said()}")
+            if time.monotonic() > end:
                 raise Wrong(f"it does not get ready: {self.said()}")
             time.sleep(0.02)
         return self
