@@ -4,8 +4,8 @@ import re
 import time
 
 import service
-from api_bench import (until, ALL_OPS, KEK, RETENTION_DAYS, SOME_DAY, Cases, good, local, need, refused, same,
-                       version_of)  # fmt: skip
+from api_bench import (ALL_OPS, KEK, RETENTION_DAYS, SOME_DAY, Cases, good, local, need, refused, same,
+                       until, version_of)  # fmt: skip
 
 CASES = Cases("keys")
 TAGS = {"a": "1", "language": "\u00fc <b>", "empty": ""}
