@@ -17,12 +17,10 @@ struct kw_policy {
     struct evp_pkey_st *
         *tls_keys; /* one a listener; NULL where it is no token's, or can't be had */
 };
+/* `crypto` is NULL where nobody is let in yet: without threads, for the time before the process is
+ * confined. */
 enum kw_status kw_policy_load(struct kw_crypto *crypto, const char *config_file,
                               struct kw_policy **ret_policy, struct kw_error *err);
-/* The same without anybody who is let in: without threads, for the time before the process is
- * confined. */
-enum kw_status kw_policy_load_closed(const char *config_file, struct kw_policy **ret_policy,
-                                     struct kw_error *err);
 /* The keys that it names for the service's own use are reserved: kw_store_reserve. */
 enum kw_status kw_policy_reserve(struct kw_service *service, const struct kw_policy *policy,
                                  struct kw_error *err);
@@ -210,8 +208,6 @@ enum kw_status kw_jwk_to_pkcs8(struct kw_call *call, const struct cJSON *jwk,
 
 /* ---- the routes of the Key Vault API ---- */
 
-/* 1 to KW_NAME_MAX letters, digits and "-". vault.c. */
-bool kw_is_vault_name(const char *text);
 /* KW_USAGE, refused, where a new key of that name would be taken for one of the service's own. For
  * a kw_change_fn. vault_manage.c. */
 enum kw_status kw_check_not_reserved(struct kw_keyring *keyring, struct kw_call *call,

@@ -4,9 +4,8 @@
 
 #include "serve/internal.h"
 
-/* `crypto` is NULL where nobody is to be let in yet. */
-static enum kw_status load(struct kw_crypto *crypto, const char *config_file,
-                           struct kw_policy **ret_policy, struct kw_error *err)
+enum kw_status kw_policy_load(struct kw_crypto *crypto, const char *config_file,
+                              struct kw_policy **ret_policy, struct kw_error *err)
 {
     struct kw_policy *policy = calloc(1, sizeof(*policy));
     if (!policy)
@@ -21,18 +20,6 @@ static enum kw_status load(struct kw_crypto *crypto, const char *config_file,
     }
     *ret_policy = policy;
     return KW_OK;
-}
-
-enum kw_status kw_policy_load(struct kw_crypto *crypto, const char *config_file,
-                              struct kw_policy **ret_policy, struct kw_error *err)
-{
-    return load(crypto, config_file, ret_policy, err);
-}
-
-enum kw_status kw_policy_load_closed(const char *config_file, struct kw_policy **ret_policy,
-                                     struct kw_error *err)
-{
-    return load(NULL, config_file, ret_policy, err);
 }
 
 enum kw_status kw_policy_reserve(struct kw_service *service, const struct kw_policy *policy,

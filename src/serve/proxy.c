@@ -43,9 +43,7 @@ static enum kw_status take_context(struct kw_call *call, struct kw_error *err)
 
 static enum kw_status check(struct kw_call *call, struct kw_error *err)
 {
-    const char *name = call->name ? call->name : "a";
-    size_t len = strspn(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-");
-    if (len < 1 || len > KEY_ID_MAX || name[len])
+    if (call->name && (!kw_is_vault_name(call->name) || strlen(call->name) > KEY_ID_MAX))
         return kw_call_refuse(call, KW_REFUSE_PARAMETER, KW_USAGE, err,
                               "A key's name has 1 to %d letters, digits and \"-\".", KEY_ID_MAX);
     return take_context(call, err);

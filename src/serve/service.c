@@ -252,7 +252,7 @@ enum kw_status kw_service_open(const struct kw_service_options *options,
     if ((status = kw_store_open(&options->keyring, &service->store, err)) ||
         (status = kw_metrics_new(&service->metrics, err)) ||
         (status = kw_remember_usual(service, err)) ||
-        (status = kw_policy_load_closed(options->keyring.config_file, &service->policy, err)) ||
+        (status = kw_policy_load(NULL, options->keyring.config_file, &service->policy, err)) ||
         (status = kw_http_new(kw_keyring_crypto(kw_store_keyring(service->store)), &service->http,
                               err)) ||
         (status = listen_all(service, err))) {

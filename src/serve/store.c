@@ -125,17 +125,8 @@ struct kw_keyring *kw_store_manager(struct kw_store *store)
  * would be the service, or read its backups. */
 static bool is_served(struct kw_keyring *keyring, const struct kw_token_key *key)
 {
-    size_t len = strlen(key->label);
-    if (key->public.modulus_len == 0 || len == 0 || len > KW_NAME_MAX ||
-        kw_keyring_is_reserved(keyring, key))
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        char c = key->label[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && c != '-')
-            return false;
-    }
-    return true;
+    return key->public.modulus_len > 0 && kw_is_vault_name(key->label) &&
+           !kw_keyring_is_reserved(keyring, key);
 }
 
 /* Names that differ in letter case alone are one; qsort is not stable, the places are. */

@@ -19,6 +19,8 @@ struct kw_stored {
                                             the SHA-256 of its SubjectPublicKeyInfo */
 };
 
+/* Whether a key may have that name in Key Vault: 1 to KW_NAME_MAX letters, digits and "-". */
+bool kw_is_vault_name(const char *text);
 /* The version's name in Key Vault. */
 enum kw_status kw_version_name(struct kw_crypto *crypto, const struct kw_token_key *key,
                                char out[KW_VERSION_DIGITS + 1], struct kw_error *err);

@@ -5,6 +5,12 @@
 
 #define SECONDS_A_DAY 86400
 
+bool kw_is_vault_name(const char *text)
+{
+    size_t len = strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-");
+    return len >= 1 && len <= KW_NAME_MAX && text[len] == '\0';
+}
+
 enum kw_status kw_version_name(struct kw_crypto *crypto, const struct kw_token_key *key,
                                char out[KW_VERSION_DIGITS + 1], struct kw_error *err)
 {

@@ -38,12 +38,6 @@ static const struct kw_route routes[] = {
     {KW_POST, "rng", "random", KW_ACT_RANDOM, true, kw_random_bytes},
 };
 
-bool kw_is_vault_name(const char *text)
-{
-    size_t len = strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-");
-    return len >= 1 && len <= KW_NAME_MAX && text[len] == '\0';
-}
-
 static enum kw_status check(struct kw_call *call, struct kw_error *err)
 {
     if (call->name && !kw_is_vault_name(call->name))
