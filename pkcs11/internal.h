@@ -216,6 +216,7 @@ struct kw_token {
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t session_freed;
+    size_t waiting; /* for that */
     CK_SLOT_ID slot;
     unsigned long starts; /* of the module, when it was connected */
     unsigned long epoch;  /* grows with each reconnection: older sessions and handles are void */

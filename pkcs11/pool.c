@@ -83,8 +83,11 @@ static enum kw_status take_locked(struct kw_token *token, struct kw_session *ses
             if (status || !wait)
                 return status;
         }
-        if (token->open_count >= token->max_sessions && token->idle_count == 0)
+        if (token->open_count >= token->max_sessions && token->idle_count == 0) {
+            token->waiting++;
             (void)pthread_cond_wait(&token->session_freed, &token->lock);
+            token->waiting--;
+        }
     }
 }
 
@@ -186,6 +189,7 @@ bool kw_token_stats(struct kw_token *token, struct kw_token_stats *ret_stats)
         (struct kw_token_stats){.sessions = token->open_count,
                                 .in_use = token->open_count - token->idle_count,
                                 .max = token->max_sessions,
+                                .waiting = token->waiting,
                                 .recoveries = token->connections > 0 ? token->connections - 1 : 0};
     (void)pthread_mutex_unlock(&token->lock);
     return true;

@@ -185,6 +185,7 @@ bool kw_uri_matches_key(const struct kw_uri *uri, const struct kw_token_key *key
 enum kw_status kw_token_ping(struct kw_token *token, struct kw_error *err);
 struct kw_token_stats {
     size_t sessions, in_use, max; /* of those that are shared */
+    size_t waiting;               /* calls that wait for one of them */
     uint64_t recoveries;          /* how often sessions and the login were won back */
 };
 /* False, and *ret_stats untouched, where that would have to wait, as while the token is connected

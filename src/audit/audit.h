@@ -140,8 +140,9 @@ enum kw_phase { KW_NO_PHASE, KW_INTENT, KW_OUTCOME };
  * printable and cut to what fits. Secrets have no place in it. */
 struct kw_deed {
     enum kw_phase phase;
-    const char *op;  /* "unwrap", "file", "run", "key.create" and so on */
-    const char *run; /* 32 hex digits */
+    bool unannounced; /* an outcome without an intent: no room was kept for it on the disk */
+    const char *op;   /* "unwrap", "file", "run", "key.create" and so on */
+    const char *run;  /* 32 hex digits */
     struct {
         const char *client;      /* who asked the service for it */
         const char *request;     /* its number of the request, a UUID */
@@ -202,6 +203,10 @@ void kw_trail_free(struct kw_trail *trail);
 #define KW_DEEDS_MAX 256
 enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
                                uint64_t *ret_seq, struct kw_error *err);
+/* The same for whoever loses nothing by it: waits a millisecond for other threads' records first,
+ * as many records to a wait for the disk are less work than one. */
+enum kw_status kw_trail_append_unhurried(struct kw_trail *trail, const struct kw_deed *deeds,
+                                         size_t count, struct kw_error *err);
 /* Forwarding is done by threads of its own and never keeps an append waiting: what they can't keep
  * up with is dropped. Says what was since this was last asked; the texts live as long as the trail.
  * Returns how many receivers missed something. */

@@ -2,12 +2,16 @@
  * appends its own records; those that come meanwhile wait in a queue, and the first of them then
  * appends for all of these. */
 #include <string.h>
+#include <time.h>
 
 #include "audit/internal.h"
+
+#define COMPANY_NS 1000000L
 
 /* One thread that appends; on its stack. */
 struct kw_waiter {
     struct kw_share share;
+    bool can_wait;
     enum kw_status status;
     struct kw_error err;
     bool leads; /* it appends for those that wait, itself first */
@@ -96,6 +100,14 @@ static void lead(struct kw_trail *trail, struct kw_waiter *self)
     }
 }
 
+static void wait_for_company(struct kw_queue *queue)
+{
+    const struct timespec pause = {.tv_nsec = COMPANY_NS};
+    (void)pthread_mutex_unlock(&queue->mutex);
+    (void)nanosleep(&pause, NULL); /* cut short by a signal, it only has less company */
+    (void)pthread_mutex_lock(&queue->mutex);
+}
+
 static void append_in_turn(struct kw_trail *trail, struct kw_waiter *self)
 {
     struct kw_queue *queue = &trail->queue;
@@ -109,15 +121,17 @@ static void append_in_turn(struct kw_trail *trail, struct kw_waiter *self)
     queue->led = true;
     while (!self->done && !self->leads)
         (void)pthread_cond_wait(&self->wake, &queue->mutex);
+    if (!self->done && self->can_wait)
+        wait_for_company(queue);
     if (!self->done)
         lead(trail, self);
     (void)pthread_mutex_unlock(&queue->mutex);
 }
 
-enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
-                               uint64_t *ret_seq, struct kw_error *err)
+static enum kw_status append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
+                             bool can_wait, uint64_t *ret_seq, struct kw_error *err)
 {
-    struct kw_waiter self = {.share = {.deeds = deeds, .count = count}};
+    struct kw_waiter self = {.share = {.deeds = deeds, .count = count}, .can_wait = can_wait};
     if (count == 0 || count > KW_DEEDS_MAX)
         return kw_fail(err, KW_FAULT, "%zu records can't be appended at once", count);
     if (pthread_cond_init(&self.wake, NULL) != 0)
@@ -129,4 +143,16 @@ enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *dee
     if (!self.status && ret_seq)
         *ret_seq = self.share.first;
     return self.status;
+}
+
+enum kw_status kw_trail_append(struct kw_trail *trail, const struct kw_deed *deeds, size_t count,
+                               uint64_t *ret_seq, struct kw_error *err)
+{
+    return append(trail, deeds, count, false, ret_seq, err);
+}
+
+enum kw_status kw_trail_append_unhurried(struct kw_trail *trail, const struct kw_deed *deeds,
+                                         size_t count, struct kw_error *err)
+{
+    return append(trail, deeds, count, true, NULL, err);
 }

@@ -125,20 +125,22 @@ static enum kw_status add_record(struct kw_trail *trail, const struct kw_deed *d
 }
 
 static enum kw_status add_share(struct kw_trail *trail, struct kw_share *share, uint64_t *seq,
-                                struct kw_buffer *lines, bool *intent, struct kw_error *err)
+                                struct kw_buffer *lines, bool *needs_room, struct kw_error *err)
 {
     enum kw_status status = KW_OK;
     share->first = *seq;
     for (size_t i = 0; i < share->count && !status; i++) {
-        *intent = *intent || share->deeds[i].phase == KW_INTENT;
-        status = add_record(trail, &share->deeds[i], NULL, seq, lines, err);
+        const struct kw_deed *deed = &share->deeds[i];
+        *needs_room = *needs_room || deed->phase == KW_INTENT || deed->unannounced;
+        status = add_record(trail, deed, NULL, seq, lines, err);
     }
     return status;
 }
 
 /* A line that was never finished is cut off, and that is told. */
 static enum kw_status make_lines(struct kw_trail *trail, struct kw_share *shares, size_t count,
-                                 struct kw_buffer *lines, bool *ret_intent, struct kw_error *err)
+                                 struct kw_buffer *lines, bool *ret_needs_room,
+                                 struct kw_error *err)
 {
     const struct kw_deed repair = {
         .op = KW_TRAIL_REPAIR, .has_bytes = true, .bytes = trail->file.torn};
@@ -146,9 +148,9 @@ static enum kw_status make_lines(struct kw_trail *trail, struct kw_share *shares
     enum kw_status status = KW_OK;
     if (trail->file.torn > 0)
         status = add_record(trail, &repair, NULL, &seq, lines, err);
-    *ret_intent = false;
+    *ret_needs_room = false;
     for (size_t i = 0; i < count && !status; i++)
-        status = add_share(trail, &shares[i], &seq, lines, ret_intent, err);
+        status = add_share(trail, &shares[i], &seq, lines, ret_needs_room, err);
     return status;
 }
 
@@ -156,16 +158,16 @@ enum kw_status kw_trail_append_locked(struct kw_trail *trail, struct kw_share *s
                                       bool *ret_untouched, struct kw_error *err)
 {
     struct kw_buffer lines = KW_BUFFER_INIT(LINES_MAX);
-    bool intent = false;
+    bool needs_room = false;
     enum kw_status status = kw_trail_catch_up(trail, err);
     if (!status)
-        status = make_lines(trail, shares, count, &lines, &intent, err);
+        status = make_lines(trail, shares, count, &lines, &needs_room, err);
     /* A torn line is mended in its own file first. */
     if (!status && trail->file.end > 0 && trail->file.torn == 0 &&
         trail->file.end + lines.len > trail->rotate_bytes)
         status = kw_trail_new_file(trail, err);
     if (!status)
-        status = reserve(trail, lines.len, intent, err);
+        status = reserve(trail, lines.len, needs_room, err);
     *ret_untouched = status != KW_OK;
     if (!status)
         status = commit(trail, &lines, err);

@@ -90,6 +90,17 @@ static enum kw_status note_unconfined(struct kw_keyring *keyring, struct kw_trai
     return status;
 }
 
+/* Whether each session has its next call already, so that the token loses no time to a record that
+ * comes a little later. */
+static bool token_has_work(const struct kw_keyring *keyring)
+{
+    struct kw_token_stats stats;
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    struct kw_token *token = keyring->token;
+    (void)pthread_mutex_unlock(&keyring->common->lock);
+    return token && kw_token_stats(token, &stats) && stats.waiting >= stats.max;
+}
+
 enum kw_status kw_keyring_append(struct kw_keyring *keyring, const struct kw_deed *deeds,
                                  size_t count, struct kw_error *err)
 {
@@ -98,7 +109,10 @@ enum kw_status kw_keyring_append(struct kw_keyring *keyring, const struct kw_dee
     if (status || !trail)
         return status;
     status = note_unconfined(keyring, trail, err);
-    return status ? status : kw_trail_append(trail, deeds, count, NULL, err);
+    if (status)
+        return status;
+    return token_has_work(keyring) ? kw_trail_append_unhurried(trail, deeds, count, err)
+                                   : kw_trail_append(trail, deeds, count, NULL, err);
 }
 
 /* ---- signing ---- */

@@ -61,6 +61,7 @@ void kw_call_note_denial(struct kw_call *call, const char *why)
     const struct kw_deed deed = {
         .op = "serve.denied",
         .phase = KW_OUTCOME,
+        .unannounced = true,
         .status = KW_DENIED,
         .key.label = call->name,
         .detail = detail,
@@ -91,6 +92,7 @@ void kw_denials_flush(struct kw_service *service)
                        (unsigned long long)row.left_out);
         const struct kw_deed deed = {.op = "serve.denied",
                                      .phase = KW_OUTCOME,
+                                     .unannounced = true,
                                      .status = KW_DENIED,
                                      .detail = detail,
                                      .request.client = row.client[0] ? row.client : NULL};

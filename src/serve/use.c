@@ -76,6 +76,7 @@ enum kw_status kw_use_note(struct kw_call *call, const struct kw_stored *stored,
     kw_hex_encode(stored->key->id, stored->key->id_len, id);
     const struct kw_deed deed = {
         .phase = KW_OUTCOME,
+        .unannounced = true,
         .op = op,
         .key = {.label = stored->key->label, .id = id, .alg = alg},
         .request = {.client = call->purpose.client,

@@ -70,6 +70,7 @@ struct appender {
     const struct kw_deed *deeds;
     size_t count;
     uint64_t seq;
+    bool unhurried;
     enum kw_status status;
     struct kw_error err;
     pthread_t thread;
@@ -79,6 +80,11 @@ static void *append(void *argument)
 {
     struct appender *appender = argument;
     (void)atomic_fetch_add(&begun, 1);
+    if (appender->unhurried) {
+        appender->status = kw_trail_append_unhurried(appender->trail, appender->deeds,
+                                                     appender->count, &appender->err);
+        return NULL;
+    }
     appender->status = kw_trail_append(appender->trail, appender->deeds, appender->count,
                                        &appender->seq, &appender->err);
     return NULL;
@@ -112,6 +118,8 @@ static struct kw_verdict verify(void)
 
 static const struct kw_deed intent = {.phase = KW_INTENT, .op = "unwrap"};
 static const struct kw_deed outcome = {.phase = KW_OUTCOME, .op = "unwrap"};
+static const struct kw_deed unannounced = {
+    .phase = KW_OUTCOME, .unannounced = true, .op = "serve.denied"};
 
 static void many_share_one_wait(void **state)
 {
@@ -129,6 +137,48 @@ static void many_share_one_wait(void **state)
         assert_false(seen[appenders[i].seq]);
         seen[appenders[i].seq] = true;
     }
+    must_checkpoint(trail, &signer);
+    kw_trail_free(trail);
+    assert_int_equal(verify().tamper, KW_GOOD);
+    assert_int_equal(verify().records, THREADS + 1);
+}
+
+int __real_nanosleep(const struct timespec *pause, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left);
+static atomic_bool pause_gated;
+
+/* As long as it takes the others to come. */
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left)
+{
+    if (!atomic_exchange(&pause_gated, false))
+        return __real_nanosleep(pause, left);
+    while (atomic_load(&begun) < atomic_load(&wanted))
+        (void)usleep(1000);
+    (void)usleep(200000); /* so that they stand in the queue */
+    return 0;
+}
+
+static void who_can_wait_takes_the_others_along(void **state)
+{
+    (void)state;
+    struct kw_trail *trail = must_open(0);
+    struct appender appenders[THREADS];
+    atomic_store(&syncs, 0);
+    atomic_store(&begun, 0);
+    atomic_store(&wanted, THREADS);
+    atomic_store(&pause_gated, true);
+    for (size_t i = 0; i < THREADS; i++) {
+        appenders[i] = (struct appender){
+            .trail = trail, .deeds = &intent, .count = 1, .unhurried = i % 2 == 0};
+        assert_int_equal(pthread_create(&appenders[i].thread, NULL, append, &appenders[i]), 0);
+        while (atomic_load(&pause_gated))
+            (void)usleep(1000); /* the first one leads */
+    }
+    for (size_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(appenders[i].thread, NULL), 0);
+    assert_int_equal(syncs, 1);
+    for (size_t i = 0; i < THREADS; i++)
+        assert_int_equal(appenders[i].status, KW_OK);
     must_checkpoint(trail, &signer);
     kw_trail_free(trail);
     assert_int_equal(verify().tamper, KW_GOOD);
@@ -184,6 +234,7 @@ static void a_failed_wait_fails_for_all(void **state)
 static void outcomes_go_on_where_intents_cannot(void **state)
 {
     (void)state;
+    const struct kw_deed *const deeds[] = {&outcome, &intent, &unannounced};
     struct kw_trail *trail = must_open(0);
     struct appender appenders[9];
     uint64_t seq = 0;
@@ -192,19 +243,18 @@ static void outcomes_go_on_where_intents_cannot(void **state)
     while (kw_trail_append(trail, &intent, 1, &seq, &err) == KW_OK)
         assert_true(seq < 100000);
     for (size_t i = 0; i < KW_COUNT(appenders); i++)
-        appenders[i] =
-            (struct appender){.trail = trail, .deeds = i % 2 ? &intent : &outcome, .count = 1};
+        appenders[i] = (struct appender){.trail = trail, .deeds = deeds[i % 3], .count = 1};
     append_together(appenders, KW_COUNT(appenders));
     atomic_store(&full, false);
     for (size_t i = 0; i < KW_COUNT(appenders); i++) {
-        assert_int_equal(appenders[i].status, i % 2 ? KW_AUDIT : KW_OK);
-        if (i % 2)
+        assert_int_equal(appenders[i].status, i % 3 ? KW_AUDIT : KW_OK);
+        if (i % 3)
             assert_non_null(strstr(appenders[i].err.message, "no room"));
     }
     must_checkpoint(trail, &signer);
     kw_trail_free(trail);
     assert_int_equal(verify().tamper, KW_GOOD);
-    assert_int_equal(verify().records, seq + 1 + 5);
+    assert_int_equal(verify().records, seq + 1 + 3);
 }
 
 /* ---- at full speed, with files that are full soon and checkpoints in between ---- */
@@ -278,8 +328,11 @@ static void each_record_is_there_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(many_share_one_wait),         CASE(the_rest_waits_for_the_next),
-        CASE(a_failed_wait_fails_for_all), CASE(outcomes_go_on_where_intents_cannot),
+        CASE(many_share_one_wait),
+        CASE(who_can_wait_takes_the_others_along),
+        CASE(the_rest_waits_for_the_next),
+        CASE(a_failed_wait_fails_for_all),
+        CASE(outcomes_go_on_where_intents_cannot),
         CASE(each_record_is_there_once),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
