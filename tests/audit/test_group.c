@@ -171,7 +171,7 @@ static void who_can_wait_takes_the_others_along(void **state)
         appenders[i] = (struct appender){
             .trail = trail, .deeds = &intent, .count = 1, .unhurried = i % 2 == 0};
         assert_int_equal(pthread_create(&appenders[i].thread, NULL, append, &appenders[i]), 0);
-        while (atomic_load(&pause_gated))
+        for (unsigned ms = 0; atomic_load(&pause_gated) && ms < 5000; ms++)
             (void)usleep(1000); /* the first one leads */
     }
     for (size_t i = 0; i < THREADS; i++)
