@@ -11,12 +11,12 @@
 static enum kw_status check_time(struct kw_call *call, const struct kw_stored *stored,
                                  struct kw_error *err)
 {
-    int64_t now = (int64_t)time(NULL);
-    int64_t from = kw_stored_not_before(stored), until = kw_stored_expires(stored);
-    if (from && now < from)
+    const struct kw_version version = {.key = stored->key, .record = stored->record};
+    enum kw_validity validity = kw_version_validity(&version, time(NULL));
+    if (validity == KW_NOT_YET_VALID)
         return kw_call_refuse(call, KW_REFUSE_OPERATION, KW_KEY_UNUSABLE, err,
                               "Operation is not allowed: the key is not valid yet.");
-    if (until && now > until)
+    if (validity == KW_EXPIRED)
         return kw_call_refuse(call, KW_REFUSE_OPERATION, KW_KEY_UNUSABLE, err,
                               "Operation is not allowed: the key has expired.");
     return KW_OK;

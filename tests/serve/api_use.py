@@ -186,6 +186,20 @@ def _(bench):
     need_only(bench, "timed", EVERY, "")
 
 
+@CASES("a key expires with the second that its exp names")
+def _(bench):
+    bench.key("this-second")
+    exp = int(time.time()) + 2
+    good(bench.vault().patch("/keys/this-second", {"attributes": {"exp": exp}}))
+    body = {"alg": "RSA-OAEP", "value": base64url(b"k")}
+    need(time.time() < exp, "the key could be changed before it expired")
+    good(bench.vault().post("/keys/this-second/wrapkey", body))
+    time.sleep(max(0, exp + 0.01 - time.time()))
+    refused(bench.vault().post("/keys/this-second/wrapkey", body), 403,
+            "Forbidden/KeyOperationForbidden")  # fmt: skip
+    need(time.time() < exp + 1, "that second is over, so this shows nothing")
+
+
 @CASES("a disabled key does nothing, until it is enabled")
 def _(bench):
     bench.key("disabled")
