@@ -369,6 +369,11 @@ bool kw_keyring_has_token(const struct kw_keyring *keyring)
     return keyring->vault || keyring->choice.module;
 }
 
+bool kw_keyring_is_vault(const struct kw_keyring *keyring)
+{
+    return keyring->vault != NULL;
+}
+
 const char *kw_keyring_failover(const struct kw_keyring *keyring)
 {
     const struct kw_config_token *configured = keyring->choice.configured;

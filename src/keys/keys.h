@@ -20,6 +20,8 @@ size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct 
 const char *kw_keyring_failover(const struct kw_keyring *keyring);
 /* Whether a token is named at all, on the command line or in the configuration. */
 bool kw_keyring_has_token(const struct kw_keyring *keyring);
+/* Whether its keys are behind a vault, which unwraps and does nothing else. */
+bool kw_keyring_is_vault(const struct kw_keyring *keyring);
 
 /* ---- in a process that is confined: confine.c. Before other threads use the keyring ---- */
 

@@ -56,6 +56,15 @@ static enum kw_status open_second(struct kw_store *store, const struct kw_keyrin
     return second.token ? kw_keyring_open(&second, &store->second, err) : KW_OK;
 }
 
+static enum kw_status check_token(const struct kw_keyring *keyring, struct kw_error *err)
+{
+    if (!kw_keyring_is_vault(keyring))
+        return KW_OK;
+    return kw_fail(err, KW_CONFIG,
+                   "the keys that are served have to be on a token, and what is configured is a "
+                   "vault: let clients ask that itself, or name a token by its pkcs11: URI");
+}
+
 enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw_store **ret_store,
                              struct kw_error *err)
 {
@@ -64,6 +73,7 @@ enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw
         return kw_fail_memory(err);
     enum kw_status status;
     if ((status = kw_keyring_open(options, &store->user, err)) ||
+        (status = check_token(store->user, err)) ||
         (status = kw_keyring_open(options, &store->manager, err)) ||
         (status = open_second(store, options, err))) {
         kw_store_free(store);

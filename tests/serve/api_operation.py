@@ -242,6 +242,15 @@ def _(bench):
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@CASES("a vault's keys are not served")
+def _(bench):
+    words = [bench.server.program, "--config", bench.server.config, "serve", "--token",
+             "https://vault.example:8443"]  # fmt: skip
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=20)
+    same(done.returncode, 3, f"the exit status, with {done.stderr}")
+    need("is a vault" in done.stderr, done.stderr)
+
+
 @CASES("a wrong start says what is wrong, and listens nowhere")
 def _(bench):
     wrong = {
