@@ -20,6 +20,10 @@ struct kw_crypto;
  * loaded, with OpenSSL's reason. */
 enum kw_status kw_crypto_new(bool fips, struct kw_crypto **ret_crypto, struct kw_error *err);
 void kw_crypto_free(struct kw_crypto *crypto);
+/* For what runs for long: where memory runs out while OpenSSL 3.0 looks for the first algorithm of
+ * a kind, it finds none of that kind ever after. This looks for one of each kind that TLS and
+ * servers use, so that it is found at the start or not at all. KW_NO_MEMORY. */
+enum kw_status kw_crypto_find_kinds(struct kw_crypto *crypto, struct kw_error *err);
 bool kw_crypto_is_fips(const struct kw_crypto *crypto);
 enum kw_status kw_random(struct kw_crypto *crypto, void *out, size_t len, struct kw_error *err);
 

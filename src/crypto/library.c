@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/kdf.h>
 #include <openssl/provider.h>
 #include <openssl/rand.h>
 
@@ -116,6 +117,26 @@ enum kw_status kw_crypto_new(bool fips, struct kw_crypto **ret_crypto, struct kw
     }
     *ret_crypto = crypto;
     return KW_OK;
+}
+
+enum kw_status kw_crypto_find_kinds(struct kw_crypto *crypto, struct kw_error *err)
+{
+    OSSL_LIB_CTX *context = crypto->context;
+    const char *properties = crypto->properties;
+    EVP_MAC *mac = EVP_MAC_fetch(context, "HMAC", properties);
+    EVP_KDF *kdf = EVP_KDF_fetch(context, "TLS13-KDF", properties);
+    EVP_KEYEXCH *exchange = EVP_KEYEXCH_fetch(context, "ECDH", properties);
+    EVP_SIGNATURE *signature = EVP_SIGNATURE_fetch(context, "RSA", properties);
+    EVP_ASYM_CIPHER *cipher = EVP_ASYM_CIPHER_fetch(context, "RSA", properties);
+    EVP_KEYMGMT *keys = EVP_KEYMGMT_fetch(context, "RSA", properties);
+    bool found = mac && kdf && exchange && signature && cipher && keys;
+    EVP_KEYMGMT_free(keys);
+    EVP_ASYM_CIPHER_free(cipher);
+    EVP_SIGNATURE_free(signature);
+    EVP_KEYEXCH_free(exchange);
+    EVP_KDF_free(kdf);
+    EVP_MAC_free(mac);
+    return found ? KW_OK : kw_fail_openssl(err, KW_NO_MEMORY, "OpenSSL's algorithms can't be had");
 }
 
 void kw_crypto_free(struct kw_crypto *crypto)

@@ -142,7 +142,7 @@ struct kw_http_stats {
 };
 
 struct kw_http_server;
-/* `crypto` must outlive the server. KW_CONFIG. */
+/* `crypto` must outlive the server. KW_CONFIG, KW_NO_MEMORY. */
 enum kw_status kw_http_new(struct kw_crypto *crypto, struct kw_http_server **ret_server,
                            struct kw_error *err);
 void kw_http_free(struct kw_http_server *server);

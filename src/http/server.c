@@ -48,9 +48,10 @@ static bool make_events(struct kw_http_server *server)
 enum kw_status kw_http_new(struct kw_crypto *crypto, struct kw_http_server **ret_server,
                            struct kw_error *err)
 {
-    struct kw_http_server *server = calloc(1, sizeof(*server));
+    enum kw_status status = kw_crypto_find_kinds(crypto, err);
+    struct kw_http_server *server = status ? NULL : calloc(1, sizeof(*server));
     if (!server)
-        return kw_fail_memory(err);
+        return status ? status : kw_fail_memory(err);
     server->crypto = crypto;
     SLIST_INIT(&server->listeners);
     pthread_mutex_init(&server->done.mutex, NULL);

@@ -63,6 +63,8 @@ def fail(which, made, context, only_one):
         talk(server, context)
         # Threads take turns, so the one that fails may still be to come; but not twice.
         if only_one and not served(server, context) and not served(server, context):
+            server.process.kill()
+            server.process.wait()
             return "it serves no more"
         server.process.terminate()
         server.process.wait(PATIENCE_S)
