@@ -5,9 +5,11 @@
  *   trail-NNNNNNNNNNNN.jsonl   records, one JSON object a line; the number is the first one's
  *   checkpoints/NNNNNNNNNNNN   a signed tree of that many records, in the C2SP tlog-checkpoint form
  *   checkpoints/NNNNNNNNNNNN.leaves   the hashes of the records since the checkpoint before
- *   frontier                   the last checkpoint's complete subtrees, so that none are hashed
- * anew key.pem, key-ID.pem        the public keys that signed, now and before lock serialises
- * writers `frontier` and `*.leaves` are trusted only where a signed checkpoint says the same;
+ *   frontier                   the last checkpoint's complete subtrees, to hash none anew
+ *   key.pem, key-ID.pem        the public keys that signed, now and before
+ *   lock                       serialises writers
+ *
+ * `frontier` and `*.leaves` are trusted only where a signed checkpoint says the same;
  * without them more has to be read, and an edit is bounded by two checkpoints instead of named.
  *
  * Every failure to read or write the trail is KW_AUDIT. */

@@ -63,6 +63,21 @@ int __wrap_fallocate(int fd, int mode, off_t from, off_t len)
     return -1;
 }
 
+int __real_nanosleep(const struct timespec *pause, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left);
+static atomic_bool pause_gated;
+
+/* As long as it takes the others to come. */
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left)
+{
+    if (!atomic_exchange(&pause_gated, false))
+        return __real_nanosleep(pause, left);
+    while (atomic_load(&begun) < atomic_load(&wanted))
+        (void)usleep(1000);
+    (void)usleep(200000); /* so that they stand in the queue */
+    return 0;
+}
+
 /* ---- threads ---- */
 
 struct appender {
@@ -141,21 +156,6 @@ static void many_share_one_wait(void **state)
     kw_trail_free(trail);
     assert_int_equal(verify().tamper, KW_GOOD);
     assert_int_equal(verify().records, THREADS + 1);
-}
-
-int __real_nanosleep(const struct timespec *pause, struct timespec *left);
-int __wrap_nanosleep(const struct timespec *pause, struct timespec *left);
-static atomic_bool pause_gated;
-
-/* As long as it takes the others to come. */
-int __wrap_nanosleep(const struct timespec *pause, struct timespec *left)
-{
-    if (!atomic_exchange(&pause_gated, false))
-        return __real_nanosleep(pause, left);
-    while (atomic_load(&begun) < atomic_load(&wanted))
-        (void)usleep(1000);
-    (void)usleep(200000); /* so that they stand in the queue */
-    return 0;
 }
 
 static void who_can_wait_takes_the_others_along(void **state)
