@@ -50,7 +50,8 @@ need_packages() {
 # What the program itself is built from; the tests need more.
 # shellcheck disable=SC2034 # for the scripts that source this
 build_packages=(gcc libc6-dev cmake ninja-build pkgconf libssl-dev libp11-kit-dev libcjson-dev
-    libisal-dev libsqlite3-dev libseccomp-dev libevent-dev libcjose-dev libcurl4-openssl-dev)
+    libisal-dev libsqlite3-dev libseccomp-dev libevent-dev libcjose-dev libjansson-dev
+    libcurl4-openssl-dev)
 
 # build_preset PRESET configures and builds it under build/PRESET; the log is there too.
 build_preset() {
