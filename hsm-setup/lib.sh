@@ -55,17 +55,21 @@ build_packages=(gcc libc6-dev cmake ninja-build pkgconf libssl-dev libp11-kit-de
 
 # build_preset PRESET configures and builds it under build/PRESET; the log is there too.
 build_preset() {
-    local log=build/$1.log
+    local log=build/$1.log generator=()
     mkdir -p build
-    # A folder that another generator configured keeps that one.
-    local generator=()
-    if have ninja && [ ! -e "build/$1/CMakeCache.txt" ]; then
-        generator=(-G Ninja)
-    fi
-    if ! { cmake --preset "$1" "${generator[@]}" && cmake --build --preset "$1"; } >"$log" 2>&1; then
-        tail -n 40 "$log" >&2
-        fail "the build failed, see $log"
-    fi
+    # Two parts of the tests may want the same one at the same time.
+    {
+        flock 9
+        # A folder that another generator configured keeps that one.
+        if have ninja && [ ! -e "build/$1/CMakeCache.txt" ]; then
+            generator=(-G Ninja)
+        fi
+        if ! { cmake --preset "$1" "${generator[@]}" && cmake --build --preset "$1"; } \
+            >"$log" 2>&1 9>&-; then
+            tail -n 40 "$log" >&2
+            fail "the build failed, see $log"
+        fi
+    } 9>"build/$1.lock"
 }
 
 # ---- PKCS#11 ----
