@@ -51,6 +51,8 @@ void kw_strings_cleanup(struct kw_strings *list);
 /* Adds a formatted string, and never fails: what is over the limit is dropped, and "more warnings
  * were left out" is in the last place then. */
 void kw_strings_warn(struct kw_strings *list, const char *format, ...) KW_PRINTF(2, 3);
+/* Adds all of them to another list in the same way, and leaves none. */
+void kw_strings_move(struct kw_strings *list, struct kw_strings *into);
 
 /* `text` made fit for a message or a terminal: control bytes, invalid UTF-8 and quotes become
  * "\xNN", and it is cut to what fits. Returns `out`. */

@@ -58,6 +58,13 @@ void kw_strings_warn(struct kw_strings *list, const char *format, ...)
         add_owned(list, text);
 }
 
+void kw_strings_move(struct kw_strings *list, struct kw_strings *into)
+{
+    for (size_t i = 0; i < list->count; i++)
+        kw_strings_warn(into, "%s", list->items[i]);
+    kw_strings_cleanup(list);
+}
+
 struct code_range {
     uint32_t first, last;
 };

@@ -7,8 +7,6 @@
 #include "keys.h"
 #include "vault/vault.h"
 
-#define KW_MAX_WARNINGS 64
-
 /* Where the token is and where its PIN comes from. Strings belong to the configuration or `uri`. */
 struct token_choice {
     const struct kw_config_token *configured; /* NULL: named by its URI, or not at all */

@@ -130,7 +130,7 @@ static struct kw_common *common_new(void)
         return NULL;
     }
     if (common)
-        common->warnings.max = KW_MAX_WARNINGS;
+        common->warnings.max = KW_WARNINGS_MAX;
     return common;
 }
 
@@ -362,6 +362,13 @@ size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct 
         kw_strings_warn(into, "%s", warnings->items[i]);
     (void)pthread_mutex_unlock(&keyring->common->lock);
     return count;
+}
+
+void kw_keyring_take_warnings(struct kw_keyring *keyring, struct kw_strings *into)
+{
+    (void)pthread_mutex_lock(&keyring->common->lock);
+    kw_strings_move(&keyring->common->warnings, into);
+    (void)pthread_mutex_unlock(&keyring->common->lock);
 }
 
 bool kw_keyring_has_token(const struct kw_keyring *keyring)

@@ -16,6 +16,10 @@ struct kw_crypto *kw_keyring_crypto(struct kw_keyring *keyring);
 /* Adds the warnings from number `from` on to `into` (which may be NULL) and returns how many there
  * are in all. */
 size_t kw_keyring_copy_warnings(struct kw_keyring *keyring, size_t from, struct kw_strings *into);
+#define KW_WARNINGS_MAX 64
+/* Moves them all: for whoever tells them while the keyring is open for long, as it keeps only
+ * KW_WARNINGS_MAX. */
+void kw_keyring_take_warnings(struct kw_keyring *keyring, struct kw_strings *into);
 /* The NAME of the [token] that serves where this one fails, or NULL. */
 const char *kw_keyring_failover(const struct kw_keyring *keyring);
 /* Whether a token is named at all, on the command line or in the configuration. */

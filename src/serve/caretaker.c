@@ -32,7 +32,6 @@ struct caretaker {
     struct kw_service *service;
     uint64_t ping_ms, refresh_ms, policies_ms, verify_ms, save_ms;
     bool on_record;   /* that it started */
-    size_t warnings;  /* that were told */
     int64_t reminded; /* up to when notices of policies were given */
     struct failing *failing;
 };
@@ -56,16 +55,12 @@ static void note(struct caretaker *caretaker, const char *op)
 
 /* ---- the token ---- */
 
-static void tell_warnings(struct caretaker *caretaker)
+static void tell_warnings(struct kw_service *service)
 {
-    struct kw_strings warnings = KW_STRINGS_INIT(64);
-    struct kw_keyring *keyring = kw_store_keyring(caretaker->service->store);
-    size_t count = kw_keyring_copy_warnings(keyring, 0, NULL);
-    if (count < caretaker->warnings) /* they were forgotten when the keys were read anew */
-        caretaker->warnings = 0;
-    caretaker->warnings = kw_keyring_copy_warnings(keyring, caretaker->warnings, &warnings);
+    struct kw_strings warnings = KW_STRINGS_INIT(2 * KW_WARNINGS_MAX);
+    kw_store_take_warnings(service->store, &warnings);
     for (size_t i = 0; i < warnings.count; i++)
-        kw_service_tell(caretaker->service, "warning: %s", warnings.items[i]);
+        kw_service_tell(service, "warning: %s", warnings.items[i]);
     kw_strings_cleanup(&warnings);
 }
 
@@ -94,7 +89,7 @@ static void look_at_token(struct caretaker *caretaker)
     else if (!status && !was_ready)
         kw_service_tell(service, "ready");
     caretaker->ping_ms = kw_now_ms() + (status ? PING_LOST_MS : PING_MS);
-    tell_warnings(caretaker);
+    tell_warnings(service);
 }
 
 /* ---- the configuration ---- */

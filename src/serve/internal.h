@@ -66,8 +66,15 @@ struct kw_told {
 
 #define KW_HOST_SIZE  300
 #define KW_PREFIX_MAX 64
+#define KW_PLACES     3 /* one for each kind of listener */
+
 struct kw_service {
     struct kw_service_options options;
+    struct {
+        const char *name;
+        char url[KW_HOST_SIZE + 16];
+    } places[KW_PLACES]; /* where its listeners are */
+    size_t place_count;
     struct kw_store *store;
     struct kw_http_server *http;
     struct kw_metrics *metrics;

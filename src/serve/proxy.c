@@ -1,9 +1,7 @@
 /* The external key proxy of Managed HSM: four operations for Azure's services, with keys by name.
  * RSA keys, and AES keys where the token wraps with them. */
 #include <cjson/cJSON.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "serve/internal.h"
 
@@ -66,36 +64,22 @@ static enum kw_status info(struct kw_call *call, struct cJSON **ret_json, struct
     return KW_OK;
 }
 
-/* An AES-256 key of that name; NULL in *ret_key's place is none. The caller frees. */
-static enum kw_status find_aes(struct kw_call *call, struct kw_token_key **ret_key,
+static enum kw_status find_aes(struct kw_call *call, const struct kw_token_key **ret_key,
                                struct kw_error *err)
 {
-    struct kw_token_key *keys = NULL;
-    struct kw_keyring *keyring = kw_store_keyring(call->service->store);
-    size_t count = 0, i = 0;
-    enum kw_status status = kw_keyring_aes_keys(keyring, &keys, &count, err);
-    while (i < count && (strcasecmp(keys[i].label, call->name) != 0 ||
-                         kw_keyring_is_reserved(keyring, &keys[i])))
-        i++;
-    if (!status && i < count) {
-        keys[0] = keys[i];
-        *ret_key = keys;
-        return KW_OK;
-    }
-    free(keys);
-    return status ? status
-                  : kw_call_refuse(call, KW_REFUSE_NO_KEY, KW_KEY_NOT_FOUND, err,
-                                   "There is no key \"%s\".", call->name);
+    enum kw_status status = kw_store_find_aes(call->snapshot, call->name, ret_key, err);
+    return status == KW_KEY_NOT_FOUND ? kw_call_refuse(call, KW_REFUSE_NO_KEY, status, err,
+                                                       "There is no key \"%s\".", call->name)
+                                      : status;
 }
 
 static enum kw_status aes_metadata(struct kw_call *call, struct cJSON **ret_json,
                                    struct kw_error *err)
 {
-    struct kw_token_key *key = NULL;
+    const struct kw_token_key *key = NULL;
     enum kw_status status = find_aes(call, &key, err);
     if (status)
         return status;
-    free(key);
     *ret_json = cJSON_CreateObject();
     kw_json_add_text(*ret_json, "key_type", "oct");
     kw_json_add_number(*ret_json, "key_size", 256);
@@ -196,7 +180,7 @@ static enum kw_status use_aes(struct kw_call *call, bool wraps, bool padded,
                               struct kw_error *err)
 {
     struct kw_keyring *keyring = kw_store_keyring(call->service->store);
-    struct kw_token_key *key = NULL;
+    const struct kw_token_key *key = NULL;
     struct kw_buffer wrapped = KW_BUFFER_INIT(AES_VALUE_MAX + 16);
     enum kw_status status = find_aes(call, &key, err);
     if (!status && wraps) {
@@ -209,7 +193,6 @@ static enum kw_status use_aes(struct kw_call *call, bool wraps, bool padded,
     }
     status = refuse_aes(call, status, err);
     kw_buffer_cleanup(&wrapped);
-    free(key);
     return status;
 }
 

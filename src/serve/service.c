@@ -57,7 +57,7 @@ static const struct listener_row {
     kw_http_refuser refuse;
     unsigned threads; /* unless the configuration says it */
     bool only_tls13, wants_certificates;
-} listeners[] = {
+} listeners[KW_PLACES] = {
     {"vault", handle_vault, refuse_vault, 16, false, false},
     {"proxy", handle_proxy, refuse_proxy, 16, true, true},
     {"status", kw_handle_status, refuse_vault, 2, false, false},
@@ -151,16 +151,25 @@ static enum kw_status name_host(struct kw_service *service,
     return KW_OK;
 }
 
-static void tell_listening(struct kw_service *service, const struct kw_config_listener *listener,
-                           uint16_t port, bool tls)
+static void note_place(struct kw_service *service, const struct kw_config_listener *listener,
+                       const char *name, uint16_t port, bool tls)
 {
-    char url[KW_HOST_SIZE + 16];
+    if (service->place_count == KW_PLACES)
+        return;
     const char *colon = strrchr(listener->address, ':');
     int len = colon ? (int)(colon - listener->address) : (int)strlen(listener->address);
-    (void)snprintf(url, sizeof(url), "%s://%.*s:%u", tls ? "https" : "http",
-                   len < KW_HOST_SIZE ? len : KW_HOST_SIZE - 1, listener->address, port);
-    if (service->options.listening)
-        service->options.listening(service->options.context, listener->name, url);
+    size_t i = service->place_count++;
+    service->places[i].name = name;
+    (void)snprintf(service->places[i].url, sizeof(service->places[i].url), "%s://%.*s:%u",
+                   tls ? "https" : "http", len < KW_HOST_SIZE ? len : KW_HOST_SIZE - 1,
+                   listener->address, port);
+}
+
+static void tell_places(const struct kw_service *service)
+{
+    for (size_t i = 0; i < service->place_count && service->options.listening; i++)
+        service->options.listening(service->options.context, service->places[i].name,
+                                   service->places[i].url);
 }
 
 static enum kw_status listen_on(struct kw_service *service,
@@ -194,7 +203,7 @@ static enum kw_status listen_on(struct kw_service *service,
     if (!status && row->handle == handle_vault)
         status = name_host(service, listener, port, err);
     if (!status)
-        tell_listening(service, listener, port, !plain);
+        note_place(service, listener, row->name, port, !plain);
     return status;
 }
 
@@ -358,6 +367,8 @@ enum kw_status kw_service_run(struct kw_service *service, struct kw_error *err)
         status = kw_notifier_start(service, err);
     if (!status)
         status = kw_caretaker_start(service, err);
+    if (!status)
+        tell_places(service);
     if (!status)
         status = kw_http_run(service->http, (unsigned)(drain_s ? drain_s : DEFAULT_DRAIN_S) * 1000,
                              tick, service, err);

@@ -4,21 +4,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "serve/store.h"
+#include "serve/store_parts.h"
 
 #define LOOK_AGAIN_MS 100
 #define READ_AGAIN_MS 1000
 /* That are under way or wait: each has a thread of the listener's. */
 #define CHANGES_MAX 4
-
-/* What is known of the token's keys. It never changes, and lives until its last user is gone. */
-struct kw_snapshot {
-    atomic_uint users;
-    struct kw_stored *all;
-    size_t count;
-    struct kw_token_key *keys; /* what the versions point to */
-    struct kw_key_record *records;
-};
 
 struct kw_store {
     struct kw_keyring *user;      /* uses keys; it reads none by itself */
@@ -32,6 +23,7 @@ struct kw_store {
     uint64_t took_ms;             /* and how long it took */
     pthread_mutex_t lock;         /* guards what follows; never held for long */
     struct kw_snapshot *snapshot; /* NULL until they were read once */
+    struct kw_strings warnings;   /* of changes */
 };
 
 /* ---- opening ---- */
@@ -44,6 +36,7 @@ static struct kw_store *store_new(void)
         return NULL;
     }
     (void)pthread_mutex_init(&store->lock, NULL); /* it can't fail on Linux */
+    store->warnings.max = KW_WARNINGS_MAX;
     return store;
 }
 
@@ -83,19 +76,6 @@ enum kw_status kw_store_open(const struct kw_keyring_options *options, struct kw
     return KW_OK;
 }
 
-void kw_store_leave(const struct kw_snapshot *snapshot)
-{
-    struct kw_snapshot *left = (struct kw_snapshot *)snapshot;
-    if (!left || atomic_fetch_sub(&left->users, 1) > 1)
-        return;
-    for (size_t i = 0; i < left->count; i++)
-        kw_key_record_cleanup(&left->records[i]);
-    free(left->records);
-    free(left->keys);
-    free(left->all);
-    free(left);
-}
-
 const struct kw_snapshot *kw_store_enter(struct kw_store *store)
 {
     (void)pthread_mutex_lock(&store->lock);
@@ -111,6 +91,7 @@ void kw_store_free(struct kw_store *store)
     if (!store)
         return;
     kw_store_leave(store->snapshot);
+    kw_strings_cleanup(&store->warnings);
     kw_keyring_free(store->second);
     kw_keyring_free(store->manager);
     kw_keyring_free(store->user);
@@ -127,73 +108,6 @@ struct kw_keyring *kw_store_keyring(struct kw_store *store)
 struct kw_keyring *kw_store_manager(struct kw_store *store)
 {
     return store->manager;
-}
-
-/* ---- what is served ---- */
-
-/* Key Vault's names; and none of the keys that the service itself lives by: whoever could use them
- * would be the service, or read its backups. */
-static bool is_served(struct kw_keyring *keyring, const struct kw_token_key *key)
-{
-    return key->public.modulus_len > 0 && kw_is_vault_name(key->label) &&
-           !kw_keyring_is_reserved(keyring, key);
-}
-
-/* Names that differ in letter case alone are one; qsort is not stable, the places are. */
-static int by_name(const void *a, const void *b)
-{
-    const struct kw_stored *one = a, *other = b;
-    int order = strcasecmp(one->key->label, other->key->label);
-    if (order == 0)
-        order = kw_stored_created(one) < kw_stored_created(other)   ? 1
-                : kw_stored_created(one) > kw_stored_created(other) ? -1
-                                                                    : 0;
-    return order ? order : strcmp(one->version, other->version);
-}
-
-/* A copy that the snapshot owns. */
-static enum kw_status take_version(struct kw_snapshot *snapshot, struct kw_crypto *crypto,
-                                   const struct kw_version *version, struct kw_error *err)
-{
-    size_t i = snapshot->count;
-    struct kw_stored *stored = &snapshot->all[i];
-    enum kw_status status = kw_version_name(crypto, version->key, stored->version, err);
-    if (!status)
-        status = kw_key_record_copy(version->record, &snapshot->records[i], err);
-    if (status)
-        return status;
-    snapshot->keys[i] = *version->key;
-    stored->key = &snapshot->keys[i];
-    stored->record = &snapshot->records[i];
-    snapshot->count++;
-    return KW_OK;
-}
-
-/* What the manager knows to be reserved is not served from the second token either. */
-static enum kw_status make_snapshot(struct kw_keyring *keyring, struct kw_keyring *manager,
-                                    const struct kw_version *versions, size_t count,
-                                    struct kw_snapshot **ret_snapshot, struct kw_error *err)
-{
-    struct kw_snapshot *snapshot = calloc(1, sizeof(*snapshot));
-    if (!snapshot)
-        return kw_fail_memory(err);
-    atomic_init(&snapshot->users, 1);
-    snapshot->all = calloc(count + 1, sizeof(*snapshot->all));
-    snapshot->keys = calloc(count + 1, sizeof(*snapshot->keys));
-    snapshot->records = calloc(count + 1, sizeof(*snapshot->records));
-    bool made = snapshot->all && snapshot->keys && snapshot->records;
-    enum kw_status status = made ? KW_OK : kw_fail_memory(err);
-    for (size_t i = 0; i < count && !status; i++)
-        if (is_served(keyring, versions[i].key) &&
-            !kw_keyring_is_reserved(manager, versions[i].key))
-            status = take_version(snapshot, kw_keyring_crypto(keyring), &versions[i], err);
-    if (status) {
-        kw_store_leave(snapshot);
-        return status;
-    }
-    qsort(snapshot->all, snapshot->count, sizeof(*snapshot->all), by_name);
-    *ret_snapshot = snapshot;
-    return KW_OK;
 }
 
 /* ---- reading. With `changing` held ---- */
@@ -225,17 +139,29 @@ static enum kw_status digest_version(struct kw_digest *digest, const struct kw_v
     return status;
 }
 
+static enum kw_status digest_aes(struct kw_digest *digest, const struct kw_token_key *key,
+                                 struct kw_error *err)
+{
+    enum kw_status status = kw_digest_update(digest, &key->id_len, sizeof(key->id_len), err);
+    if (!status)
+        status = kw_digest_update(digest, key->id, key->id_len, err);
+    return status ? status : kw_digest_update(digest, key->label, strlen(key->label) + 1, err);
+}
+
 /* What there is, in few bytes. */
-static enum kw_status digest_versions(struct kw_crypto *crypto, const struct kw_version *versions,
-                                      size_t count, uint8_t ret_seen[KW_SHA256_SIZE],
-                                      struct kw_error *err)
+static enum kw_status digest_reading(struct kw_crypto *crypto, const struct kw_reading *reading,
+                                     uint8_t ret_seen[KW_SHA256_SIZE], struct kw_error *err)
 {
     struct kw_digest *digest = NULL;
     enum kw_status status = kw_digest_new(crypto, &digest, err);
     if (!status)
         status = kw_digest_start(digest, err);
-    for (size_t i = 0; i < count && !status; i++)
-        status = digest_version(digest, &versions[i], err);
+    if (!status)
+        status = kw_digest_update(digest, &reading->aes_known, sizeof(reading->aes_known), err);
+    for (size_t i = 0; i < reading->count && !status; i++)
+        status = digest_version(digest, &reading->versions[i], err);
+    for (size_t i = 0; i < reading->aes_count && !status; i++)
+        status = digest_aes(digest, &reading->aes[i], err);
     if (!status)
         status = kw_digest_finish(digest, ret_seen, err);
     kw_digest_free(digest);
@@ -251,30 +177,55 @@ static void replace_snapshot(struct kw_store *store, struct kw_snapshot *snapsho
     kw_store_leave(old);
 }
 
-static enum kw_status read_from(struct kw_store *store, struct kw_keyring *keyring,
-                                struct kw_error *err)
+/* Those that were read of the first token last, where another one is read now. */
+static enum kw_status read_aes(struct kw_store *store, struct kw_keyring *keyring,
+                               struct kw_reading *reading, struct kw_error *err)
 {
-    struct kw_version *versions = NULL;
-    struct kw_snapshot *snapshot = NULL;
-    uint8_t seen[KW_SHA256_SIZE];
-    size_t count = 0;
+    const struct kw_snapshot *last = store->snapshot;
+    reading->aes_known = keyring != store->second || (last && last->aes_known);
+    if (keyring != store->second)
+        return kw_keyring_aes_keys(keyring, &reading->aes, &reading->aes_count, err);
+    if (!last || last->aes_count == 0)
+        return KW_OK;
+    reading->aes = calloc(last->aes_count, sizeof(*last->aes));
+    if (!reading->aes)
+        return kw_fail_memory(err);
+    memcpy(reading->aes, last->aes, last->aes_count * sizeof(*last->aes));
+    reading->aes_count = last->aes_count;
+    return KW_OK;
+}
+
+static enum kw_status read_keys(struct kw_store *store, struct kw_keyring *keyring,
+                                struct kw_reading *reading, struct kw_error *err)
+{
     kw_keyring_refresh(keyring);
     /* Some modules list what they remember of a token that is away. */
     enum kw_status status = kw_keyring_ping(keyring, err);
     if (!status)
-        status = kw_keyring_versions(keyring, NULL, &versions, &count, err);
+        status = kw_keyring_versions(keyring, NULL, &reading->versions, &reading->count, err);
     if (status == KW_KEY_NOT_FOUND) /* a token without keys */
         status = KW_OK;
+    return status ? status : read_aes(store, keyring, reading, err);
+}
+
+static enum kw_status read_from(struct kw_store *store, struct kw_keyring *keyring,
+                                struct kw_error *err)
+{
+    struct kw_reading reading = {.versions = NULL};
+    struct kw_snapshot *snapshot = NULL;
+    uint8_t seen[KW_SHA256_SIZE];
+    enum kw_status status = read_keys(store, keyring, &reading, err);
     if (!status)
-        status = digest_versions(kw_keyring_crypto(keyring), versions, count, seen, err);
+        status = digest_reading(kw_keyring_crypto(keyring), &reading, seen, err);
     /* Only who holds `changing` replaces it, so that it may be looked at here. */
     bool same = !status && store->snapshot && memcmp(seen, store->seen, sizeof(seen)) == 0;
     if (!status && !same &&
-        !(status = make_snapshot(keyring, store->manager, versions, count, &snapshot, err))) {
+        !(status = kw_snapshot_new(keyring, store->manager, &reading, &snapshot, err))) {
         replace_snapshot(store, snapshot);
         memcpy(store->seen, seen, sizeof(seen));
     }
-    free(versions);
+    free(reading.aes);
+    free(reading.versions);
     return status;
 }
 
@@ -372,53 +323,23 @@ bool kw_store_look_again(struct kw_store *store)
     return due;
 }
 
-/* ---- finding ---- */
-
-const struct kw_stored *kw_store_all(const struct kw_snapshot *snapshot, size_t *ret_count)
-{
-    *ret_count = snapshot ? snapshot->count : 0;
-    return snapshot ? snapshot->all : NULL;
-}
-
-const struct kw_stored *kw_store_named(const struct kw_snapshot *snapshot, const char *name,
-                                       size_t *ret_count)
-{
-    size_t count = 0;
-    const struct kw_stored *all = kw_store_all(snapshot, &count);
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcasecmp(all[middle].key->label, name) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    size_t end = low;
-    while (end < count && strcasecmp(all[end].key->label, name) == 0)
-        end++;
-    *ret_count = end - low;
-    return end > low ? &all[low] : NULL;
-}
-
-enum kw_status kw_store_find(const struct kw_snapshot *snapshot, const char *name,
-                             const char *version, const struct kw_stored **ret_stored,
-                             struct kw_error *err)
-{
-    size_t count = 0;
-    bool newest = !version || version[0] == '\0';
-    const struct kw_stored *all = kw_store_named(snapshot, name, &count);
-    for (size_t i = 0; i < count; i++)
-        if (!kw_stored_is_deleted(&all[i]) &&
-            (newest || strcasecmp(all[i].version, version) == 0)) {
-            *ret_stored = &all[i];
-            return KW_OK;
-        }
-    return kw_fail(err, KW_KEY_NOT_FOUND,
-                   "A key with (name/id) %.127s%s%.64s was not found in this key vault.", name,
-                   newest ? "" : "/", newest ? "" : version);
-}
-
 /* ---- changing ---- */
+
+/* The manager forgets them when it reads the token the next time. */
+static void keep_warnings(struct kw_store *store)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    kw_keyring_take_warnings(store->manager, &store->warnings);
+    (void)pthread_mutex_unlock(&store->lock);
+}
+
+void kw_store_take_warnings(struct kw_store *store, struct kw_strings *into)
+{
+    kw_keyring_take_warnings(store->user, into);
+    (void)pthread_mutex_lock(&store->lock);
+    kw_strings_move(&store->warnings, into);
+    (void)pthread_mutex_unlock(&store->lock);
+}
 
 enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *purpose,
                                kw_change_fn work, void *context, struct kw_error *err)
@@ -433,6 +354,7 @@ enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *
     kw_keyring_set_purpose(store->manager, purpose);
     enum kw_status status = work(store->manager, context, err);
     kw_keyring_set_purpose(store->manager, NULL);
+    keep_warnings(store);
     /* It may have been changed in part. What can't be read now is read later. */
     (void)read_now(store, &unread);
     (void)pthread_mutex_unlock(&store->changing);
@@ -452,7 +374,7 @@ enum kw_status kw_store_versions(struct kw_keyring *keyring, const char *name, c
         status = KW_OK;
     for (size_t i = 0; i < count && !status; i++) {
         const struct kw_token_key *key = versions[i].key;
-        if (!is_served(keyring, key) || strcasecmp(key->label, name) != 0)
+        if (!kw_is_served(keyring, key) || strcasecmp(key->label, name) != 0)
             continue;
         if (version)
             status = kw_version_name(kw_keyring_crypto(keyring), key, version_name, err);

@@ -45,6 +45,8 @@ enum kw_status kw_store_read_first(struct kw_store *store, struct kw_error *err)
 /* The same for whoever missed a key: not where it was read a moment ago, or is being changed.
  * Whether it was read anew. */
 bool kw_store_look_again(struct kw_store *store);
+/* Moves what was warned of when keys were used and when they were changed. */
+void kw_store_take_warnings(struct kw_store *store, struct kw_strings *into);
 /* What a pkcs11: URI means is the service's own from then on: never served, and no new key gets its
  * name. KW_CONFIG; where keys were read before, as kw_store_read. */
 enum kw_status kw_store_reserve(struct kw_store *store, const char *uri, struct kw_error *err);
@@ -69,6 +71,11 @@ bool kw_stored_is_deleted(const struct kw_stored *stored);
 enum kw_status kw_store_find(const struct kw_snapshot *snapshot, const char *name,
                              const char *version, const struct kw_stored **ret_stored,
                              struct kw_error *err);
+
+/* An AES-256 key of the service's own token by its label, letter case aside. KW_KEY_NOT_FOUND;
+ * KW_TOKEN where that token was never read. */
+enum kw_status kw_store_find_aes(const struct kw_snapshot *snapshot, const char *name,
+                                 const struct kw_token_key **ret_key, struct kw_error *err);
 
 /* Unix time in seconds; 0: none. */
 int64_t kw_stored_not_before(const struct kw_stored *stored);

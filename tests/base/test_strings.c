@@ -36,6 +36,24 @@ static void warnings_over_the_limit_are_summed_up(void **state)
     assert_null(none.items);
 }
 
+static void moved_ones_are_gone_where_they_were(void **state)
+{
+    (void)state;
+    struct kw_strings from = KW_STRINGS_INIT(2), into = KW_STRINGS_INIT(3);
+    kw_strings_warn(&into, "first");
+    for (int i = 0; i < 2; i++) {
+        kw_strings_warn(&from, "a");
+        kw_strings_warn(&from, "b");
+        kw_strings_move(&from, &into);
+        assert_int_equal(from.count, 0);
+        assert_int_equal(into.count, 3);
+        assert_string_equal(into.items[1], "a");
+        assert_string_equal(into.items[2], i == 0 ? "b" : "more warnings were left out");
+    }
+    kw_strings_cleanup(&from);
+    kw_strings_cleanup(&into);
+}
+
 static void check_printable(const void *text, size_t len, const char *wanted)
 {
     char out[256];
@@ -171,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(list_is_emptied),
         cmocka_unit_test(warnings_over_the_limit_are_summed_up),
+        cmocka_unit_test(moved_ones_are_gone_where_they_were),
         cmocka_unit_test(ordinary_text_stays),
         cmocka_unit_test(dangerous_text_is_escaped),
         cmocka_unit_test(cut_to_every_size),

@@ -4,7 +4,7 @@ import json
 import os
 
 import service
-from api_bench import KEK, Cases, good, need, refused, same, version_of
+from api_bench import KEK, Cases, good, need, refused, same, until, version_of
 from service import base64url, from_base64url
 
 CASES = Cases("move")
@@ -46,12 +46,15 @@ def _(bench):
     key = local_key()
     body = {"Hsm": True, "key": jwk(key, key_ops=["unwrapKey", "decrypt"]), "tags": {"a": "b"},
             "attributes": {"exp": 2000000000}}  # fmt: skip
+    before = len(bench.server.said())
     bundle = good(bench.vault().put("/keys/imported", body)).json
     same((bundle["key"]["n"], bundle["key"]["kty"]), (body["key"]["n"], "RSA-HSM"))
     same((sorted(bundle["key"]["key_ops"]), bundle["tags"]), (["decrypt", "unwrapKey"], {"a": "b"}))
     same((bundle["attributes"]["exp"], bundle["attributes"]["exportable"]), (2000000000, False))
     same(good(bench.vault().get("/keys/imported")).json, bundle)
     sign_and_unwrap(bench, "imported", key)
+    until(lambda: bench.server.said()[before:].count('the key "imported" was made by software') == 1,
+          "the log does not warn of copies of the key")  # fmt: skip
 
 
 @CASES("an import under a name that is taken makes its next version")

@@ -5,7 +5,7 @@ import secrets
 import ssl
 
 import service
-from api_bench import Cases, good, need, refused, same
+from api_bench import Cases, good, need, refused, same, until
 from service import CONTEXT, PREFIX, base64url, from_base64url
 
 CASES = Cases("proxy")
@@ -59,6 +59,7 @@ def aes_key(bench):
         bench.made[AES] = secrets.token_hex(16)
         bench.server.token.tool("--keygen", "--key-type", "AES:32", "--label", AES, "--usage-wrap",
                                 "--id", bench.made[AES])  # fmt: skip
+        until(lambda: post(bench, f"/{AES}/metadata").status == 200, "it is not found", 5)
 
 
 @CASES("AES keys of the token wrap and unwrap, with A256KW and A256KWP")
