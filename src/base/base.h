@@ -323,6 +323,7 @@ struct kw_config_listener { /* [listener vault], [listener proxy], [listener sta
     char *certificate;        /* absolute path of a PEM chain */
     char *key;                /* absolute path of a PEM private key, or a pkcs11: URI */
     char *client_ca;          /* absolute path of PEM certificates */
+    char *client_crl;         /* absolute path of PEM CRLs of theirs */
     char *client_certificate; /* none, optional, required */
     char *prefix;             /* of the proxy's paths */
     long threads, connections, idle_s, request_s;

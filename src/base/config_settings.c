@@ -45,6 +45,7 @@ static const struct setting of_listener[] = {
     {"certificate", AS_PATH, AT(certificate), EXPECTS_PATH, 0, 0},
     {"key", AS_PATH_OR_URI, AT(key), "an absolute path, or " EXPECTS_URI, 0, 0},
     {"client-ca", AS_PATH, AT(client_ca), EXPECTS_PATH, 0, 0},
+    {"client-crl", AS_PATH, AT(client_crl), EXPECTS_PATH, 0, 0},
     {"client-certificate", AS_CHOICE, AT(client_certificate), "none, optional, required", 0, 0},
     {"prefix", AS_PREFIX, AT(prefix), "1 to 64 letters, digits and \"-\"", 0, 0},
     {"threads", AS_NUMBER, AT(threads), "a number from 1 to 256", 1, 256},

@@ -111,6 +111,15 @@ static void shake(struct kw_http_task *task)
     connection->shaken = kw_http_io_handshake(connection);
 }
 
+static void tell_turned_away(const struct kw_http_connection *connection)
+{
+    const struct kw_http_listener *listener = connection->listener;
+    long verified = SSL_get_verify_result(connection->tls);
+    if (listener->turned_away && verified != X509_V_OK)
+        listener->turned_away(listener->context, connection->address,
+                              X509_verify_cert_error_string(verified));
+}
+
 static enum kw_http_next step_handshake(struct kw_http_connection *connection)
 {
     struct kw_http_listener *listener = connection->listener;
@@ -121,6 +130,7 @@ static enum kw_http_next step_handshake(struct kw_http_connection *connection)
                                                                            : KW_HTTP_CLOSE;
     }
     if (next == KW_HTTP_CLOSE) { /* the client is to see why */
+        tell_turned_away(connection);
         kw_http_io_finish(connection);
         kw_http_connection_enter(connection, KW_HTTP_LINGER);
         return KW_HTTP_GO;

@@ -92,6 +92,10 @@ typedef void (*kw_http_handler)(void *context, const struct kw_http_request *req
  * Retry-After from the server. */
 typedef void (*kw_http_refuser)(void *context, int status, struct kw_http_answer *answer);
 
+/* A client's certificate does not hold: before any request, in the loop's thread, which must not
+ * wait. `why` is OpenSSL's reason, static memory. */
+typedef void (*kw_http_turned_away)(void *context, const char *address, const char *why);
+
 /* ---- a server ---- */
 
 enum kw_client_certificate {
@@ -106,6 +110,8 @@ struct kw_http_tls {
                                         by several threads at a time. NULL too: there is none yet,
                                         and nobody gets in before kw_http_reload gives one */
     const char *client_ca;           /* path of PEM certificates, or NULL */
+    const char *client_crl; /* path of the current CRLs (RFC 5280) in PEM, one of each CA on the way
+                               from a client's certificate to `client_ca`; NULL: none is asked */
     enum kw_client_certificate client_certificate;
     bool only_tls13; /* TLS 1.3 with AES-GCM alone; else TLS 1.2 with ECDHE and AEADs as well */
 };
@@ -133,7 +139,8 @@ struct kw_http_listener_options {
     const struct kw_http_tls *tls; /* NULL: none, and only an address of the machine's own */
     struct kw_http_limits limits;
     kw_http_handler handle;
-    kw_http_refuser refuse; /* or NULL: such answers have no body */
+    kw_http_refuser refuse;          /* or NULL: such answers have no body */
+    kw_http_turned_away turned_away; /* or NULL */
     void *context;
 };
 struct kw_http_stats {

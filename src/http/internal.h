@@ -127,6 +127,7 @@ struct kw_http_listener {
     struct kw_http_limits limits;
     kw_http_handler handle;
     kw_http_refuser refuse;
+    kw_http_turned_away turned_away;
     void *context;
     struct event *readable;
     struct kw_http_pool handshakes; /* keys on tokens take their time, and may hang */

@@ -114,6 +114,7 @@ static struct kw_http_listener *new_listener(struct kw_http_server *server,
     listener->handed_over = options->fd >= 0;
     listener->handle = options->handle;
     listener->refuse = options->refuse;
+    listener->turned_away = options->turned_away;
     listener->context = options->context;
     listener->name = strdup(options->name);
     set_limits(&listener->limits, &options->limits);

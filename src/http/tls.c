@@ -22,6 +22,7 @@
 #define SECURITY_LEVEL   2 /* 112 bits: RSA of 2048 bits, SHA-256 */
 #define CLIENT_CHAIN_MAX 4 /* CAs between a client's certificate and the one that is trusted */
 #define CHAIN_SIZE_MAX   (32L * 1024)
+#define CLIENT_CRLS_MAX  64
 
 /* ---- parameters ---- */
 
@@ -155,6 +156,59 @@ static enum kw_status use_key(struct kw_crypto *crypto, SSL_CTX *context,
 
 /* ---- clients' certificates ---- */
 
+/* One that is over would turn every client away, and each of them would learn it before whoever
+ * runs the server does. */
+static enum kw_status check_current(const X509_CRL *crl, const char *path, struct kw_error *err)
+{
+    const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+    if (next && X509_cmp_current_time(next) >= 0)
+        return KW_OK;
+    return kw_fail(err, KW_CONFIG,
+                   next ? "a CRL in %s is over, as its next update was due; fetch the new one"
+                        : "a CRL in %s does not say when its next update is due, so nobody could "
+                          "tell whether it is the current one",
+                   path);
+}
+
+static enum kw_status add_crls(X509_STORE *store, BIO *file, const char *path, struct kw_error *err)
+{
+    enum kw_status status = KW_OK;
+    size_t count = 0;
+    X509_CRL *crl = NULL;
+    while (!status && count < CLIENT_CRLS_MAX &&
+           (crl = PEM_read_bio_X509_CRL(file, NULL, NULL, NULL))) {
+        status = check_current(crl, path, err);
+        if (!status && X509_STORE_add_crl(store, crl) != 1)
+            status = kw_fail_openssl(err, KW_CONFIG, "a CRL in %s can't be used", path);
+        X509_CRL_free(crl);
+        count++;
+    }
+    if (!status && count == 0)
+        return kw_fail_openssl(err, KW_CONFIG, "%s holds no CRL in PEM", path);
+    if (!status && count == CLIENT_CRLS_MAX)
+        return kw_fail(err, KW_CONFIG, "%s holds more than %d CRLs", path, CLIENT_CRLS_MAX - 1);
+    ERR_clear_error(); /* the last one had none after it */
+    return status;
+}
+
+static enum kw_status use_client_crl(SSL_CTX *context, const char *path, struct kw_error *err)
+{
+    int fd = -1;
+    enum kw_status status = open_own(path, false, &fd, err);
+    if (status)
+        return status;
+    BIO *file = BIO_new_file(path, "r");
+    status = file ? add_crls(SSL_CTX_get_cert_store(context), file, path, err)
+                  : kw_fail_openssl(err, KW_CONFIG, "%s can't be read", path);
+    BIO_free(file);
+    kw_close(&fd);
+    if (!status &&
+        X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context),
+                                    X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
+        status = kw_fail_openssl(err, KW_CONFIG, "OpenSSL refuses to check CRLs");
+    return status;
+}
+
 static enum kw_status use_client_ca(struct kw_crypto *crypto, SSL_CTX *context,
                                     const struct kw_http_tls *tls, struct kw_error *err)
 {
@@ -181,7 +235,7 @@ static enum kw_status use_client_ca(struct kw_crypto *crypto, SSL_CTX *context,
                            ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT
                            : SSL_VERIFY_PEER,
                        NULL);
-    return status;
+    return status || !tls->client_crl ? status : use_client_crl(context, tls->client_crl, err);
 }
 
 enum kw_status kw_http_tls_new(struct kw_crypto *crypto, const struct kw_http_tls *tls,

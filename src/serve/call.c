@@ -253,7 +253,8 @@ static void refuse(struct kw_call *call, const struct kw_api *api, enum kw_statu
     /* What other floors say is for whoever runs the service: it names tokens, and what to do. */
     bool inside = !call->is_refused || row->status >= 500;
     if (inside)
-        kw_service_tell_failure(call->service, call->id, why->message);
+        kw_service_tell_failure(call->service, KW_TELL_REQUEST, "request %s: %s", call->id,
+                                why->message);
     const char *message = inside ? row->message : why->message;
     if (row->status == 403)
         kw_call_note_denial(call, why->message);

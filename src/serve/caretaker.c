@@ -110,11 +110,10 @@ static void reload(struct caretaker *caretaker)
     }
     kw_tls_keys_find(service, policy);
     kw_policy_replace(service, policy);
+    note(caretaker, "serve.reload");
     (void)pthread_mutex_lock(&service->lock);
     service->tls_due = true;
     (void)pthread_mutex_unlock(&service->lock);
-    note(caretaker, "serve.reload");
-    kw_service_tell(service, "the configuration was read anew");
 }
 
 /* ---- rotation policies ---- */

@@ -58,6 +58,7 @@ struct kw_trail_view {
 };
 
 /* Failures that were told in a second. */
+enum kw_tells { KW_TELL_REQUEST, KW_TELL_CERTIFICATE, KW_TELLS };
 struct kw_told {
     uint64_t second;
     unsigned count;
@@ -95,15 +96,17 @@ struct kw_service {
     bool reload;  /* the caretaker is to read the configuration anew */
     bool tls_due; /* then the loop, the certificates */
     struct kw_trail_view trail;
-    struct kw_told told;
+    struct kw_told told[KW_TELLS];
     bool has_caretaker;
     pthread_t caretaker;
 };
 /* Tells whoever runs the service one line: what happened, not what was asked for. */
 void kw_service_tell(struct kw_service *service, const char *format, ...) KW_PRINTF(2, 3);
-/* Tells why a request failed, but not more often in a second than somebody could read; how many
- * were left out is told later, by either of the two: told.c. */
-void kw_service_tell_failure(struct kw_service *service, const char *request, const char *why);
+/* Tells why a request failed, or a client's certificate does not hold, but not more often in a
+ * second than somebody could read; how many were left out is told later, by either of the two:
+ * told.c. */
+void kw_service_tell_failure(struct kw_service *service, enum kw_tells kind, const char *format,
+                             ...) KW_PRINTF(3, 4);
 void kw_service_tell_left_out(struct kw_service *service);
 
 /* What a listener's TLS is to be, but for a key that is on the token. KW_CONFIG. */

@@ -51,6 +51,12 @@ static void refuse_proxy(void *context, int status, struct kw_http_answer *answe
     kw_call_refuse_unread(service, &service->proxy, status, answer);
 }
 
+static void turned_away(void *context, const char *address, const char *why)
+{
+    kw_service_tell_failure(context, KW_TELL_CERTIFICATE,
+                            "the certificate of a client at %s does not hold: %s", address, why);
+}
+
 static const struct listener_row {
     const char *name;
     kw_http_handler handle;
@@ -90,6 +96,10 @@ static enum kw_status choose_certificates(const struct kw_config_listener *liste
                        "[listener %s] has to require client certificates, as nothing else says who "
                        "asks there; take client-certificate out",
                        row->name);
+    if (choice == KW_CERTIFICATE_NONE && listener->client_crl)
+        return kw_fail(err, KW_CONFIG,
+                       "[listener %s] has a client-crl and asks for no client certificates",
+                       row->name);
     if (choice != KW_CERTIFICATE_NONE && !listener->client_ca)
         return kw_fail(err, KW_CONFIG,
                        "[listener %s] asks for client certificates and has no client-ca to check "
@@ -111,6 +121,7 @@ enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct
     *tls = (struct kw_http_tls){.certificate = listener->certificate,
                                 .key = kw_is_uri(listener->key) ? NULL : listener->key,
                                 .client_ca = listener->client_ca,
+                                .client_crl = listener->client_crl,
                                 .only_tls13 = row->only_tls13};
     return choose_certificates(listener, row, &tls->client_certificate, err);
 }
@@ -197,6 +208,7 @@ static enum kw_status listen_on(struct kw_service *service,
                    .threads = listener->threads ? (unsigned)listener->threads : row->threads},
         .handle = row->handle,
         .refuse = row->refuse,
+        .turned_away = turned_away,
         .context = service,
     };
     status = kw_http_listen(service->http, &options, &port, err);
@@ -317,6 +329,8 @@ enum kw_status kw_service_allow(struct kw_service *service, struct kw_confinemen
         if (!(status = allow_folder_of(listener->certificate, KW_MAY_READ, confinement, err)) &&
             !(status = allow_folder_of(listener->key, KW_MAY_READ, confinement, err)))
             status = allow_folder_of(listener->client_ca, KW_MAY_READ, confinement, err);
+        if (!status)
+            status = allow_folder_of(listener->client_crl, KW_MAY_READ, confinement, err);
     }
     for (size_t i = 0; i < config->issuer_count && !status; i++)
         if (!(status = allow_folder_of(config->issuers[i].jwks, KW_MAY_READ, confinement, err)))
@@ -342,8 +356,10 @@ static void tick(void *context)
         (void)pthread_cond_signal(&service->wake);
     }
     (void)pthread_mutex_unlock(&service->lock);
-    if (tls_due)
+    if (tls_due) {
         kw_replace_certificates(service);
+        kw_service_tell(service, "the configuration was read anew");
+    }
     kw_service_tell_left_out(service);
     if (wish == KW_STOP && !atomic_exchange(&service->stopping, true)) {
         kw_service_tell(service, "stopping: what was begun is answered first");

@@ -47,6 +47,23 @@ class Certificates:
                 self.path(f"{ca}.key"), "-CAcreateserial", "-days", days, "-extfile",
                 self.path("extensions"), "-out", self.path(f"{name}.pem"))
 
+    def crl(self, ca, *revoked, **options):
+        """A CRL of the CA, with these certificates on it; options are of `openssl ca`."""
+        config, made = self.path("ca.conf"), self.path(f"{ca}.crl")
+        with open(config, "w", encoding="ascii") as file:
+            file.write(f"[ca]\ndefault_ca=own\n[own]\ndatabase={self.path(ca)}.index\n"
+                       "default_md=sha256\n")
+        with open(self.path(f"{ca}.index"), "w", encoding="ascii"):
+            pass
+        own = ("ca", "-config", config, "-cert", self.path(f"{ca}.pem"), "-keyfile",
+               self.path(f"{ca}.key"))
+        for name in revoked:
+            openssl(*own, "-revoke", self.path(f"{name}.pem"))
+        options = options or {"crldays": "2"}
+        openssl(*own, "-gencrl", *(x for name, value in options.items() for x in (f"-{name}", value)),
+                "-out", made)
+        return made
+
     def of_server(self, name="server"):
         return {"certificate": self.path(f"{name}.pem"), "key": self.path(f"{name}.key")}
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """TLS: versions, suites, certificates, and how they are replaced: secure.py PROGRAM. Prints TAP."""
 
+import base64
 import os
 import signal
 import ssl
@@ -180,6 +181,56 @@ def optional():
 
 
 @test
+def revoked():
+    """A certificate that is revoked is turned away, with its reason; others are let in"""
+    crl = MADE.crl("ca", "revoked")
+    with serve(client="required", client_ca=MADE.path("ca.pem"), client_crl=crl) as server:
+        assert peer_of(server, "good")["verified"]
+        turned_away(server, "revoked", "REVOKED")
+        assert server.process.stderr.readline() == "127.0.0.1: certificate revoked\n"
+        turned_away(server, "wrong", *BAD[0][1:])
+        MADE.crl("ca", "good")
+        server.signal(signal.SIGHUP)
+        while server.process.stderr.readline() != "reloaded\n":
+            pass
+        turned_away(server, "good", "REVOKED")
+        assert peer_of(server, "revoked")["verified"]
+
+
+@test
+def crl_of_each_ca():
+    """Where a CA on the way has no CRL, or one that another CA signed, nobody is let in"""
+    for ca, crl in (("ca", "other"), ("both", "ca"), ("both", "other")):
+        with serve(client="required", client_ca=MADE.path(f"{ca}.pem"), client_crl=MADE.crl(crl)) as server:
+            for client, issuer in (("good", "ca"), ("wrong", "other")):
+                if issuer == crl and ca == "both":
+                    assert peer_of(server, client)["verified"]
+                else:
+                    turned_away(server, client, *BAD[0][1:])
+    forged = MADE.path("forged.crl")
+    with open(MADE.crl("ca"), encoding="ascii") as file:
+        text = base64.b64decode("".join(file.read().splitlines()[1:-1]))
+    with open(forged, "w", encoding="ascii") as file:
+        text = text[:-1] + bytes([text[-1] ^ 1])
+        file.write("-----BEGIN X509 CRL-----\n" + base64.encodebytes(text).decode() + "-----END X509 CRL-----\n")
+    with serve(client="required", client_ca=MADE.path("ca.pem"), client_crl=forged) as server:
+        turned_away(server, "good", "DECRYPT", "UNKNOWN", "BAD CERTIFICATE", "BAD_CERTIFICATE")
+
+
+@test
+def bad_crls():
+    """A CRL that is over, or none, is refused at the start"""
+    over = MADE.crl("ca", crl_lastupdate="20250101000000Z", crl_nextupdate="20250102000000Z")
+    for crl, reason in ((over, "is over"), (MADE.path("ca.pem"), "holds no CRL"),
+                        (MADE.path("nowhere.crl"), "can't be opened")):
+        try:
+            with serve(client="required", client_ca=MADE.path("ca.pem"), client_crl=crl):
+                assert False, f"{crl} is taken"
+        except AssertionError as error:
+            assert reason in str(error), error
+
+
+@test
 def not_asked():
     """Where none is asked for, none is looked at"""
     with serve() as server:
@@ -260,7 +311,12 @@ def make_clients(made):
     client = "extendedKeyUsage=clientAuth"
     made.issue("good", "ca", "/O=Example/CN=Good Client", client,
                "subjectAltName=DNS:client.example,URI:spiffe://example/client,email:a@example.com")
+    made.issue("revoked", "ca", "/CN=Good Client", client)
     made.issue("wrong", "other", "/CN=Good Client", client)
+    with open(made.path("both.pem"), "wb") as both:
+        for ca in ("ca", "other"):
+            with open(made.path(f"{ca}.pem"), "rb") as one:
+                both.write(one.read())
     made.issue("expired", "ca", "/CN=Good Client", client, days="-1")
     made.issue("of_a_server", "ca", "/CN=Good Client", "extendedKeyUsage=serverAuth")
     made.issue("two_names", "ca", "/CN=One/CN=Two", client)

@@ -1,10 +1,10 @@
 /* A server that echoes what it understood of a request, for the tests in Python.
  *
- * http_server NAME=VALUE...: certificate, key, client_ca (paths); client (none, optional,
- * required); tls13, plain, confined, silent (1); address, fd, body, headers, connections, idle,
- * request, threads, queue, drain_ms; second (1: another listener of the same kind). Prints "port
- * N", and the second one's N, when it listens. SIGHUP: the certificate is read anew. SIGTERM: it
- * drains and ends. */
+ * http_server NAME=VALUE...: certificate, key, client_ca, client_crl (paths); client (none,
+ * optional, required); tls13, plain, confined, silent (1); address, fd, body, headers, connections,
+ * idle, request, threads, queue, drain_ms; second (1: another listener of the same kind). Prints
+ * "port N", and the second one's N, when it listens. SIGHUP: the certificate is read anew. SIGTERM:
+ * it drains and ends. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +123,12 @@ static void handle(void *context, const struct kw_http_request *request,
         echo(request, answer);
 }
 
+static void turned_away(void *context, const char *address, const char *why)
+{
+    (void)context;
+    (void)fprintf(stderr, "%s: %s\n", address, why);
+}
+
 static void refuse(void *context, int status, struct kw_http_answer *answer)
 {
     (void)context;
@@ -174,6 +180,7 @@ static void read_tls(struct settings *settings)
         .certificate = setting(settings, "certificate"),
         .key = setting(settings, "key"),
         .client_ca = setting(settings, "client_ca"),
+        .client_crl = setting(settings, "client_crl"),
         .only_tls13 = number(settings, "tls13") == 1,
     };
     if (number(settings, "slow_key"))
@@ -200,6 +207,7 @@ static enum kw_status serve(struct settings *settings, struct kw_error *err)
                    .queue = number(settings, "queue")},
         .handle = handle,
         .refuse = number(settings, "silent") ? NULL : refuse,
+        .turned_away = number(settings, "silent") ? NULL : turned_away,
         .context = settings,
     };
     uint16_t port = 0, second = 0;

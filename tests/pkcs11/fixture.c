@@ -504,7 +504,10 @@ void hsm_arm(struct kw_fault *fault, const struct hsm_fault_kind *kind, unsigned
 
 static unsigned cut_step(void)
 {
-    return getenv("KW_TEST_EVERY_CALL") ? 1 : 3;
+    const char *step = getenv("KW_TEST_CALL_STEP");
+    int number = step ? atoi(step) : 3;
+    assert_in_range(number, 1, 100);
+    return (unsigned)number;
 }
 
 unsigned hsm_cut_after(unsigned at, size_t phase)
@@ -539,6 +542,8 @@ void hsm_cut_over(struct hsm_cuts *cuts, bool done)
 
 void hsm_cuts_end(const struct hsm_cuts *cuts, unsigned least)
 {
+    unsigned step = cut_step();
     print_message("%u calls were survived, %u were not\n", cuts->good, cuts->bad);
-    assert_true(cuts->good > 0 && cuts->bad >= (cut_step() == 1 ? least : least > 0));
+    /* Of few all may be survived. */
+    assert_true(cuts->good > 0 && (step > 5 || cuts->bad >= (step == 1 ? least : least > 0)));
 }

@@ -124,8 +124,8 @@ extern const struct hsm_fault_kind hsm_fault_kinds[HSM_FAULT_KINDS];
 /* From now on call number `at` fails. */
 void hsm_arm(struct kw_fault *fault, const struct hsm_fault_kind *kind, unsigned at);
 
-/* Of all calls every third one is taken, from another one on in each phase, unless
- * KW_TEST_EVERY_CALL is in the environment: the first one (at 0) and the one after `at`. */
+/* Of all calls every third one is taken, or every KW_TEST_CALL_STEP-th, from another one on in each
+ * phase: the first one (at 0) and the one after `at`. */
 unsigned hsm_cut_after(unsigned at, size_t phase);
 
 /* Fails each call of an operation in turn, in each of these ways:

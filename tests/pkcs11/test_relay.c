@@ -227,7 +227,7 @@ static void a_trip_whose_calls_fail(void **state)
                         .wrapped = KW_BUFFER_INIT(KW_TRANSFER_MAX)};
     struct kw_token *token = open_with_keys(&trip.key, &trip.aes);
     size_t before = count_objects(), good = 0;
-    for (unsigned at = 0; at == 0 || faults->calls >= at; at += 5) {
+    for (unsigned at = 0; at == 0 || faults->calls >= at; at = hsm_cut_after(at, 0)) {
         struct kw_error err = {.message = ""};
         faults->calls = 0;
         faults->fail_at = at;

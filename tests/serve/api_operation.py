@@ -54,6 +54,26 @@ def _(bench):
         need(any(record["op"] == "serve.reload" for record in server.records()), "serve.reload")
 
 
+@CASES("whose certificate is revoked is turned away after a reload, and the log says why")
+def _(bench):
+    with bench.other(listeners=("proxy",)) as server:
+        server.make_certificates("--client", "revoked", "--client", "kept")
+        server.make_certificates("--revoke", "revoked")
+        for name in ("revoked", "kept"):
+            server.proxy(name).post(f"/{service.PREFIX}/info", {})
+        server.settings = {"proxy": {"client-crl": server.pem("ca-crl")}}
+        server.write_config()
+        reload(server, "read anew")
+        server.proxy("kept").post(f"/{service.PREFIX}/info", {})
+        before = len(server.said())
+        try:
+            server.proxy("revoked").post(f"/{service.PREFIX}/info", {})
+            raise service.Wrong("it is let in")
+        except OSError as fault:
+            need("revoked" in str(fault), str(fault))
+        said_more(server, before, "the certificate of a client at 127.0.0.1 does not hold: certificate revoked")
+
+
 BROKEN = {
     "no role": "[client x]\nsubject = x\nroles = King: *\n", "no section": "[nothing\n",
     "an unknown setting": "[service]\nfly = yes\n", "no claim": "[client x]\nissuer = trial\nroles = Key Vault Reader: *\n",
@@ -257,6 +277,9 @@ def _(bench):
         "nothing to serve": {"listeners": ("status",)},
         "no CA": {"settings": {"proxy": {"client-ca": ""}}, "listeners": ("proxy",)},
         "optional": {"settings": {"proxy": {"client-certificate": "optional"}}, "listeners": ("proxy",)},
+        "a CRL and no clients": {"settings": {"vault": {"client-certificate": "none", "client-crl": "/x"}},
+                                 "listeners": ("vault",)},
+        "no CRL": {"settings": {"proxy": {"client-crl": "/nowhere.pem"}}, "listeners": ("proxy",)},
         "no certificate": {"settings": {"vault": {"certificate": "/nowhere.pem"}}, "listeners": ("vault",)},
         "no role": {"more": BROKEN["no role"], "listeners": ("vault",)},
     }  # fmt: skip
