@@ -1,12 +1,10 @@
-/* The threads of a guard, deadlines, and what is done about a call that hangs.
+/* Deadlines, what is done about a call that hangs, and who has the module to himself.
  *
  * A call that got no answer in time is left to its thread, and so are its copies of the arguments:
  * the module may still write to them. As long as it has not come back, no other call is made, as
  * the module may hold locks, or know sessions, that are in between. If it never comes back, its
  * thread and its memory stay as long as the process. */
-#include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +12,6 @@
 #include "guard.h"
 
 #define DEFAULT_TIMEOUT_MS 30000
-#define NS_A_SECOND        1000000000L
-#define NS_A_MS            1000000L
-#define WATCH_NS           (50 * 1000L)
 /* Sessions that are to be closed when the module is back; more than that are left open. */
 #define UNCLOSED_MAX 64
 /* So long those wait for the calls under way who want the module to themselves. */
@@ -30,33 +25,14 @@ struct call {
     bool abandoned; /* the thread frees it */
 };
 
-/* Lets one thread through each time that it is opened. A lock of its own, so that who passes does
- * not meet those who make other calls: each such meeting would cost two switches of threads. */
-struct gate {
-    pthread_mutex_t lock;
-    pthread_cond_t opened;
-    atomic_bool open;
-};
-
-/* Its thread has one call after the other, and waits in between. */
-struct worker {
-    struct worker *next;
-    struct kw_guard *guard;
-    pthread_t thread;
-    struct gate given;
-    struct gate answered;
-    struct call *call; /* NULL when given: it is to end */
-};
-
 struct kw_guard {
     size_t number;
     const CK_FUNCTION_LIST *real;
     CK_FUNCTION_LIST list;
-    unsigned processors;
-    atomic_uint under_way; /* calls that the module works on */
+    struct kw_worker_load load; /* calls that the module works on */
 
     pthread_mutex_t lock; /* guards what follows; never held while the module works */
-    struct worker *idle;
+    struct kw_worker *idle;
     unsigned timeout_ms;
     unsigned inside;        /* calls that are waited for */
     bool alone;             /* one of them has the module to itself, or waits until it has */
@@ -124,76 +100,13 @@ static void come_back(struct kw_guard *guard, const struct call *call)
 
 /* ---- threads ---- */
 
-static struct timespec time_in(uint64_t nanoseconds)
+/* In a worker's thread. False: its caller gave up. */
+static bool do_call(void *context, void *job)
 {
-    struct timespec when = {.tv_sec = 0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &when); /* Linux always has this clock */
-    when.tv_sec += (time_t)(nanoseconds / NS_A_SECOND);
-    when.tv_nsec += (long)(nanoseconds % NS_A_SECOND);
-    if (when.tv_nsec >= NS_A_SECOND) {
-        when.tv_sec++;
-        when.tv_nsec -= NS_A_SECOND;
-    }
-    return when;
-}
-
-/* None of these can fail on Linux. */
-static void monotonic_cond_init(pthread_cond_t *cond)
-{
-    pthread_condattr_t monotonic;
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(cond, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
-}
-
-static void gate_init(struct gate *gate)
-{
-    (void)pthread_mutex_init(&gate->lock, NULL); /* can't fail on Linux */
-    monotonic_cond_init(&gate->opened);
-}
-
-static void gate_cleanup(struct gate *gate)
-{
-    (void)pthread_cond_destroy(&gate->opened);
-    (void)pthread_mutex_destroy(&gate->lock);
-}
-
-static void gate_open(struct gate *gate)
-{
-    (void)pthread_mutex_lock(&gate->lock);
-    gate->open = true;
-    (void)pthread_mutex_unlock(&gate->lock);
-    (void)pthread_cond_signal(&gate->opened);
-}
-
-/* Without a deadline, true. */
-static bool gate_pass(struct gate *gate, const struct timespec *deadline)
-{
-    int code = 0;
-    (void)pthread_mutex_lock(&gate->lock);
-    while (!gate->open && code != ETIMEDOUT)
-        code = deadline ? pthread_cond_timedwait(&gate->opened, &gate->lock, deadline)
-                        : pthread_cond_wait(&gate->opened, &gate->lock);
-    bool passed = gate->open;
-    gate->open = false;
-    (void)pthread_mutex_unlock(&gate->lock);
-    return passed;
-}
-
-static void worker_free(struct worker *worker)
-{
-    gate_cleanup(&worker->given);
-    gate_cleanup(&worker->answered);
-    free(worker);
-}
-
-/* False: its caller gave up, so the thread was detached and is to end. */
-static bool do_call(struct worker *worker, struct call *call)
-{
-    struct kw_guard *guard = worker->guard;
+    struct kw_guard *guard = context;
+    struct call *call = job;
     call->rv = kw_call_kinds[call->which].run(guard->real, &call->copy.args);
-    (void)atomic_fetch_sub(&guard->under_way, 1);
+    (void)atomic_fetch_sub(&guard->load.under_way, 1);
     (void)pthread_mutex_lock(&guard->lock);
     bool abandoned = call->abandoned;
     call->done = !abandoned;
@@ -202,96 +115,42 @@ static bool do_call(struct worker *worker, struct call *call)
     (void)pthread_mutex_unlock(&guard->lock);
     if (abandoned)
         call_free(call);
-    else
-        gate_open(&worker->answered);
     return !abandoned;
-}
-
-/* The next call most often follows soon, and to be woken on a processor that sleeps takes as long
- * as the caller needs until then. Not where other calls want the processors. */
-static void watch(const struct worker *worker)
-{
-    struct timespec now;
-    const struct timespec end = time_in(WATCH_NS);
-    do {
-        if (atomic_load(&worker->given.open) ||
-            atomic_load(&worker->guard->under_way) >= worker->guard->processors)
-            return;
-        (void)sched_yield(); /* never fails on Linux */
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (now.tv_sec < end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
-}
-
-static void *work(void *argument)
-{
-    struct worker *worker = argument;
-    for (;;) {
-        watch(worker);
-        (void)gate_pass(&worker->given, NULL);
-        if (!worker->call)
-            return NULL;
-        if (!do_call(worker, worker->call)) {
-            worker_free(worker);
-            return NULL;
-        }
-    }
-}
-
-/* NULL where there is no memory, or there are too many threads. */
-static struct worker *worker_new(struct kw_guard *guard)
-{
-    struct worker *worker = calloc(1, sizeof(*worker));
-    if (!worker)
-        return NULL;
-    worker->guard = guard;
-    gate_init(&worker->given);
-    gate_init(&worker->answered);
-    if (kw_thread_start(&worker->thread, work, worker, NULL) != KW_OK) {
-        worker_free(worker);
-        return NULL;
-    }
-    return worker;
 }
 
 /* ---- handing a call over ---- */
 
 /* Under the lock, which is let go of while the module works. */
-static CK_RV wait_for(struct worker *worker, struct call *call, unsigned timeout_ms)
+static CK_RV wait_for(struct kw_guard *guard, struct kw_worker *worker, struct call *call,
+                      unsigned timeout_ms)
 {
-    struct kw_guard *guard = worker->guard;
-    const struct timespec deadline = time_in((uint64_t)timeout_ms * NS_A_MS);
     (void)pthread_mutex_unlock(&guard->lock);
-    worker->call = call;
-    (void)atomic_fetch_add(&guard->under_way, 1);
-    gate_open(&worker->given);
-    bool answered = gate_pass(&worker->answered, &deadline);
+    (void)atomic_fetch_add(&guard->load.under_way, 1);
+    bool answered = kw_worker_give(worker, call, timeout_ms);
     (void)pthread_mutex_lock(&guard->lock);
     if (call->done) {
         if (!answered) /* until now, and it is about to be said */
-            (void)gate_pass(&worker->answered, NULL);
-        worker->next = guard->idle;
-        guard->idle = worker;
+            kw_worker_wait(worker);
+        kw_worker_put_by(&guard->idle, worker);
         return call->rv;
     }
     call->abandoned = true;
     guard->hung++;
     guard->waited_ms = timeout_ms;
     (void)pthread_cond_broadcast(&guard->changed);
-    (void)pthread_detach(worker->thread);
+    kw_worker_abandon(worker);
     return KW_CKR_TIMED_OUT;
 }
 
 /* Under the lock, as is all that follows. */
 static CK_RV hand_over(struct kw_guard *guard, struct call *call)
 {
-    struct worker *worker = guard->idle;
-    if (worker)
-        guard->idle = worker->next;
-    else
-        worker = worker_new(guard);
+    struct kw_worker *worker = kw_worker_take(&guard->idle);
+    if (!worker)
+        worker = kw_worker_new(do_call, guard, &guard->load);
     if (!worker)
         return KW_CKR_NO_MEMORY;
-    return wait_for(worker, call, guard->timeout_ms * kw_call_kinds[call->which].patience);
+    return wait_for(guard, worker, call, guard->timeout_ms * kw_call_kinds[call->which].patience);
 }
 
 /* ---- one after the other, or all at once ---- */
@@ -309,11 +168,11 @@ static void wait_for_change(struct kw_guard *guard)
 /* False: a call under way takes its time, or hangs. */
 static bool be_alone(struct kw_guard *guard)
 {
-    const struct timespec end = time_in(OTHERS_END_MS * (uint64_t)NS_A_MS);
-    int code = 0;
+    const uint64_t end_ms = kw_now_ms() + OTHERS_END_MS;
+    bool in_time = true;
     guard->alone = true;
-    while (guard->inside > 0 && guard->hung == 0 && code != ETIMEDOUT)
-        code = pthread_cond_timedwait(&guard->changed, &guard->lock, &end);
+    while (guard->inside > 0 && guard->hung == 0 && in_time)
+        in_time = kw_cond_wait_until(&guard->changed, &guard->lock, end_ms);
     guard->alone = guard->inside == 0 && guard->hung == 0;
     if (guard->alone) {
         guard->starts++;
@@ -450,11 +309,11 @@ static void start_anew_in_child(void)
         if (!guards[i])
             continue;
         (void)pthread_mutex_init(&guards[i]->lock, NULL);
-        monotonic_cond_init(&guards[i]->changed);
+        kw_cond_init(&guards[i]->changed);
         guards[i]->idle = NULL;
         guards[i]->inside = guards[i]->hung = 0;
         guards[i]->alone = false;
-        atomic_store(&guards[i]->under_way, 0);
+        atomic_store(&guards[i]->load.under_way, 0);
         guards[i]->unclosed_count = 0;
     }
 }
@@ -483,11 +342,11 @@ enum kw_status kw_guard_new(const CK_FUNCTION_LIST *real, struct kw_guard **ret_
         return kw_fail_memory(err);
     }
     (void)pthread_once(&once, watch_forks);
-    monotonic_cond_init(&guard->changed);
+    kw_cond_init(&guard->changed);
     guard->number = number;
     guard->real = real;
     guard->timeout_ms = DEFAULT_TIMEOUT_MS;
-    guard->processors = kw_processors();
+    guard->load.processors = kw_processors();
     kw_guard_fill_list(number, real, &guard->list);
     guards[number] = guard;
     *ret_guard = guard;
@@ -547,19 +406,10 @@ size_t kw_guard_sessions(struct kw_guard *guard)
 void kw_guard_rest(struct kw_guard *guard)
 {
     (void)pthread_mutex_lock(&guard->lock);
-    struct worker *idle = guard->idle;
+    struct kw_worker *idle = guard->idle;
     guard->idle = NULL;
     (void)pthread_mutex_unlock(&guard->lock);
-    for (struct worker *worker = idle; worker; worker = worker->next) {
-        worker->call = NULL;
-        gate_open(&worker->given);
-    }
-    while (idle) {
-        struct worker *next = idle->next;
-        (void)pthread_join(idle->thread, NULL);
-        worker_free(idle);
-        idle = next;
-    }
+    kw_workers_end(idle);
 }
 
 unsigned kw_guard_late_refusals(struct kw_guard *guard)

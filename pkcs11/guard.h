@@ -10,6 +10,8 @@
 #ifndef KW_PKCS11_GUARD_H
 #define KW_PKCS11_GUARD_H
 
+#include <stdatomic.h>
+
 #include "internal.h"
 
 /* Functions of Cryptoki have no argument that could tell which module is meant, so each guard has
@@ -47,7 +49,7 @@ void kw_guard_rest(struct kw_guard *guard);
 /* How many C_Logins failed, so far, after nobody waited for their answers any more. */
 unsigned kw_guard_late_refusals(struct kw_guard *guard);
 
-/* ---- between guard.c, guard_calls.c, guard_copy.c and guard_sessions.c ---- */
+/* ---- between guard.c, guard_calls.c, guard_copy.c, guard_sessions.c and guard_worker.c ---- */
 
 /* The arguments of every function that is used here, each in the place of its kind. */
 struct kw_call_args {
@@ -152,5 +154,27 @@ void kw_sessions_remove(struct kw_sessions *sessions, CK_SESSION_HANDLE number);
 /* All that are open. */
 void kw_sessions_void(struct kw_sessions *sessions);
 void kw_sessions_cleanup(struct kw_sessions *sessions);
+
+/* A thread that does one job after the other, and waits in between. One thread at a time may call
+ * what follows for the same worker. */
+struct kw_worker;
+struct kw_worker_load {
+    atomic_uint under_way; /* jobs of all workers, as whoever gives them counts */
+    unsigned processors;
+};
+/* In the worker's thread. False: nobody waits for the answer any more, and it ends. */
+typedef bool (*kw_worker_fn)(void *context, void *job);
+/* `load` must outlive it. NULL where there is no memory, or there are too many threads. */
+struct kw_worker *kw_worker_new(kw_worker_fn work, void *context, struct kw_worker_load *load);
+/* False: it was not done in that time; then kw_worker_wait or kw_worker_abandon. */
+bool kw_worker_give(struct kw_worker *worker, void *job, unsigned timeout_ms);
+void kw_worker_wait(struct kw_worker *worker);
+/* It frees itself when its job has come back, which `work` is to say. */
+void kw_worker_abandon(struct kw_worker *worker);
+/* A list of those that have nothing to do; NULL is an empty one. */
+void kw_worker_put_by(struct kw_worker **idle, struct kw_worker *worker);
+struct kw_worker *kw_worker_take(struct kw_worker **idle);
+/* Ends the threads of all, and waits for that. */
+void kw_workers_end(struct kw_worker *idle);
 
 #endif

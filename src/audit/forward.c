@@ -115,16 +115,10 @@ static void push_gap(struct kw_forwarder *forwarder)
 
 /* ---- the thread ---- */
 
-static struct timespec at_ms(uint64_t ms)
-{
-    return (struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-}
-
 /* Until something changes, `ms` from now at most. */
 static void wait_ms(struct kw_forwarder *forwarder, uint64_t ms)
 {
-    const struct timespec until = at_ms(kw_now_ms() + ms);
-    (void)pthread_cond_timedwait(&forwarder->changed, &forwarder->mutex, &until);
+    (void)kw_cond_wait_until(&forwarder->changed, &forwarder->mutex, kw_now_ms() + ms);
 }
 
 static bool is_over(const struct kw_forwarder *forwarder)
@@ -270,20 +264,6 @@ static void *run(void *argument)
 
 /* ---- for the trail ---- */
 
-static int init_locks(struct kw_forwarder *forwarder)
-{
-    pthread_condattr_t monotonic;
-    int code = pthread_condattr_init(&monotonic);
-    if (code != 0)
-        return code;
-    if ((code = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC)) == 0 &&
-        (code = pthread_mutex_init(&forwarder->mutex, NULL)) == 0 &&
-        (code = pthread_cond_init(&forwarder->changed, &monotonic)) != 0)
-        (void)pthread_mutex_destroy(&forwarder->mutex); /* nobody has it */
-    (void)pthread_condattr_destroy(&monotonic);
-    return code;
-}
-
 enum kw_status kw_forwarder_new(const struct kw_receiver_kind *kind, const char *address,
                                 const struct kw_who *who, struct kw_forwarder **ret_forwarder,
                                 struct kw_error *err)
@@ -293,7 +273,7 @@ enum kw_status kw_forwarder_new(const struct kw_receiver_kind *kind, const char 
     enum kw_status status = forwarder && copy ? KW_OK : kw_fail_memory(err);
     if (!status)
         status = kw_waiter_init(&forwarder->waiter, err);
-    if (!status && init_locks(forwarder) != 0) {
+    if (!status && pthread_mutex_init(&forwarder->mutex, NULL) != 0) {
         kw_waiter_cleanup(&forwarder->waiter);
         status = kw_fail_memory(err);
     }
@@ -302,6 +282,7 @@ enum kw_status kw_forwarder_new(const struct kw_receiver_kind *kind, const char 
         free(forwarder);
         return status;
     }
+    kw_cond_init(&forwarder->changed);
     forwarder->receiver =
         (struct kw_receiver){.kind = kind, .address = copy, .waiter = &forwarder->waiter, .fd = -1};
     forwarder->address = copy;

@@ -192,6 +192,11 @@ void kw_timestamp(time_t when, char out[KW_TIMESTAMP_SIZE]);
 
 /* ---- threads: thread.c ---- */
 
+/* A condition for kw_cond_wait_until. */
+void kw_cond_init(pthread_cond_t *cond);
+/* Waits as pthread_cond_wait does, until that time of kw_now_ms at the latest. False: it is over.
+ */
+bool kw_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t when_ms);
 /* A thread that takes no signals: those are for the program's own threads. */
 enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
                                struct kw_error *err);

@@ -1,8 +1,26 @@
 /* Threads. */
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 
 #include "base/base.h"
+
+/* None of these can fail on Linux. */
+void kw_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+}
+
+bool kw_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t when_ms)
+{
+    const struct timespec when = {.tv_sec = (time_t)(when_ms / 1000),
+                                  .tv_nsec = (long)(when_ms % 1000) * 1000000L};
+    return pthread_cond_timedwait(cond, lock, &when) != ETIMEDOUT;
+}
 
 enum kw_status kw_thread_start(pthread_t *ret_thread, void *(*run)(void *argument), void *argument,
                                struct kw_error *err)

@@ -9,11 +9,8 @@ enum { FIRST, SECOND };
 /* With the lock held, which is let go of meanwhile. False: the thread is to end. */
 static bool wait_until_due(struct failover *failover)
 {
-    while (!failover->quit && failover->serving == SECOND && kw_now_ms() < failover->due_ms) {
-        const struct timespec due = {.tv_sec = (time_t)(failover->due_ms / 1000),
-                                     .tv_nsec = (long)(failover->due_ms % 1000) * 1000000L};
-        (void)pthread_cond_timedwait(&failover->wake, &failover->lock, &due);
-    }
+    while (!failover->quit && failover->serving == SECOND && kw_now_ms() < failover->due_ms)
+        (void)kw_cond_wait_until(&failover->wake, &failover->lock, failover->due_ms);
     return !failover->quit && failover->serving == SECOND;
 }
 

@@ -29,15 +29,11 @@ const char *kw_keyring_name(const struct kw_keyring *keyring)
 enum kw_status kw_failover_new(struct kw_keyring *keyring, struct kw_error *err)
 {
     struct failover *failover = calloc(1, sizeof(*failover));
-    pthread_condattr_t monotonic;
     if (!failover || pthread_mutex_init(&failover->lock, NULL) != 0) {
         free(failover);
         return kw_fail_memory(err);
     }
-    (void)pthread_condattr_init(&monotonic); /* none of these can fail on Linux */
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&failover->wake, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
+    kw_cond_init(&failover->wake);
     long probe_s = keyring->choice.configured->failover_probe_s;
     failover->probe_ms = (uint64_t)(probe_s ? probe_s : DEFAULT_PROBE_S) * 1000;
     failover->sides[FIRST] = keyring;

@@ -276,12 +276,9 @@ static void verify_trail(struct caretaker *caretaker)
 /* Until something is due, or a second is over. */
 static bool wait_a_little(struct kw_service *service, bool *ret_reload)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += 1;
     (void)pthread_mutex_lock(&service->lock);
     if (!service->reload && !atomic_load(&service->stopping))
-        (void)pthread_cond_timedwait(&service->wake, &service->lock, &until);
+        (void)kw_cond_wait_until(&service->wake, &service->lock, kw_now_ms() + 1000);
     *ret_reload = service->reload;
     service->reload = false;
     (void)pthread_mutex_unlock(&service->lock);

@@ -149,14 +149,6 @@ static struct source *next_source(struct kw_jwks *jwks)
     return next;
 }
 
-/* Until that time of kw_now_ms, or sooner. */
-static void wait_until(struct kw_jwks *jwks, uint64_t when_ms)
-{
-    struct timespec until = {.tv_sec = (time_t)(when_ms / 1000),
-                             .tv_nsec = (long)(when_ms % 1000) * 1000000};
-    (void)pthread_cond_timedwait(&jwks->changed, &jwks->lock, &until);
-}
-
 /* Under the lock, but for the time of reading. */
 static void refresh(struct kw_jwks *jwks, struct source *source)
 {
@@ -177,7 +169,7 @@ static void *keep_fresh(void *argument)
         if (next->due_ms <= kw_now_ms())
             refresh(jwks, next);
         else
-            wait_until(jwks, next->due_ms);
+            (void)kw_cond_wait_until(&jwks->changed, &jwks->lock, next->due_ms);
     }
     (void)pthread_mutex_unlock(&jwks->lock);
     return NULL;
@@ -198,7 +190,7 @@ static void wait_for_all(struct kw_jwks *jwks)
     uint64_t end = kw_now_ms() + jwks->options.wait;
     (void)pthread_mutex_lock(&jwks->lock);
     while (!all_tried(jwks) && kw_now_ms() < end)
-        wait_until(jwks, end);
+        (void)kw_cond_wait_until(&jwks->changed, &jwks->lock, end);
     (void)pthread_mutex_unlock(&jwks->lock);
 }
 
@@ -229,23 +221,6 @@ static enum kw_status start(struct kw_jwks *jwks, struct kw_error *err)
     return status;
 }
 
-/* Waits by the clock of kw_now_ms. */
-static bool init_lock(struct kw_jwks *jwks)
-{
-    pthread_condattr_t attributes;
-    if (pthread_mutex_init(&jwks->lock, NULL) != 0)
-        return false;
-    bool good = pthread_condattr_init(&attributes) == 0;
-    if (good) {
-        good = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
-               pthread_cond_init(&jwks->changed, &attributes) == 0;
-        (void)pthread_condattr_destroy(&attributes);
-    }
-    if (!good)
-        (void)pthread_mutex_destroy(&jwks->lock);
-    return good;
-}
-
 enum kw_status kw_jwks_new(const struct kw_config_issuer *issuers, size_t count,
                            const struct kw_jwks_options *options, struct kw_jwks **ret_jwks,
                            struct kw_error *err)
@@ -253,11 +228,12 @@ enum kw_status kw_jwks_new(const struct kw_config_issuer *issuers, size_t count,
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return kw_fail_memory(err);
     struct kw_jwks *jwks = calloc(1, sizeof(*jwks) + count * sizeof(jwks->sources[0]));
-    if (!jwks || !init_lock(jwks)) {
+    if (!jwks || pthread_mutex_init(&jwks->lock, NULL) != 0) {
         free(jwks);
         curl_global_cleanup();
         return kw_fail_memory(err);
     }
+    kw_cond_init(&jwks->changed);
     jwks->options = *options;
     jwks->count = count;
     atomic_init(&jwks->stop, false);

@@ -249,12 +249,8 @@ static struct kw_service *service_new(const struct kw_service_options *options)
         free(service);
         return NULL;
     }
-    pthread_condattr_t monotonic;
-    (void)pthread_condattr_init(&monotonic); /* none of these can fail on Linux */
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&service->wake, &monotonic);
-    (void)pthread_mutex_init(&service->denials.lock, NULL);
-    (void)pthread_condattr_destroy(&monotonic);
+    kw_cond_init(&service->wake);
+    (void)pthread_mutex_init(&service->denials.lock, NULL); /* can't fail on Linux */
     service->options = *options;
     service->vault = kw_vault_api;
     service->proxy = kw_proxy_api;
