@@ -7,7 +7,7 @@ name() { python3 -c 'import uuid; print(uuid.uuid4())'; }
 field() { on_token key show "$1" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["keys"][0][sys.argv[1]])' "$2"; }
 objects() {
     pkcs11-tool --module "$KW_TEST_MODULE" --token-label "${1:-keyward}" --login --pin env:KW_PIN \
-        --list-objects 2>/dev/null | sort
+        --list-objects 2>/dev/null | sed "s/^Data object [0-9]*/Data object/" | sort
 }
 aes_key() { # TOKEN LABEL ID
     pkcs11-tool --module "$KW_TEST_MODULE" --token-label "$1" --login --pin env:KW_PIN --keygen \

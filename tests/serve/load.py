@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Unwraps a second through each listener beside those of a bare C_Decrypt loop.
 
-Usage: load.py [--long] [--sessions N] [--connections N] PROGRAM PEERS, under tests/tokens/with-softhsm
-or with-opencryptoki. PEERS is the folder with the programs of tests/bench/peers.
+Usage: load.py [--long] [--sessions N] [--connections N] [--latency MS MODULE] PROGRAM PEERS, under
+tests/tokens/with-softhsm or with-opencryptoki. PEERS is the folder with the programs of
+tests/bench/peers. With --latency, on SoftHSM2, each decryption takes so many milliseconds more, which
+need no processor, as on a token beyond a network; MODULE is kw_fault_module.so.
 
 TLS with connections that stay open, the audit trail on. The loop has as many sessions as the service
 has, and runs before and after it: other work on the machine counts for both. A goal is for a machine
@@ -11,6 +13,7 @@ shown, so that a slow build (or a neighbour) is no failure and a service that wa
 """
 
 import argparse
+import os
 import statistics
 import sys
 
@@ -85,9 +88,25 @@ class Load:
                    lambda n=name: self.latency(n, self.idle))  # fmt: skip
 
 
+def values(given):
+    """So many that a loop takes some seconds."""
+    if given.latency:
+        return 1500
+    return 60_000 if given.long else 6000
+
+
+def slow_token(server, milliseconds, module):
+    """What is behind the module is not known from its name, so its folder is named too."""
+    os.environ["KW_FAULT_REAL_MODULE"] = server.token.module
+    os.environ["KW_FAULT_SCRIPT"] = f"C_Decrypt hang {milliseconds}"
+    server.more += f"[sandbox]\nwrite = {os.path.dirname(os.environ['SOFTHSM2_CONF'])}\n"
+    server.token.module = os.path.abspath(module)
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--long", action="store_true")
+    parser.add_argument("--latency", nargs=2, metavar=("MS", "MODULE"))
     parser.add_argument("--sessions", type=int, default=2)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("program")
@@ -97,8 +116,10 @@ def main():
     clients = {name: {**client, "rate": 1_000_000} for name, client in service.Service.CLIENTS.items()}
     with service.scratch_folder() as scratch:
         server = service.Service(given.program, scratch, sessions=given.sessions, clients=clients)
-        peers = bench.Bench(given.peers, scratch, 60_000 if given.long else 6000)
+        peers = bench.Bench(given.peers, scratch, values(given))
         peers.prepare(server)
+        if given.latency:
+            slow_token(server, *given.latency)
         with server:
             load = Load(server, given, peers)
             sys.exit(service.report_cases(list(load.cases())))
