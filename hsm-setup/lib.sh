@@ -53,7 +53,8 @@ build_packages=(gcc libc6-dev cmake ninja-build pkgconf libssl-dev libp11-kit-de
     libisal-dev libsqlite3-dev libseccomp-dev libevent-dev libcjose-dev libjansson-dev
     libcurl4-openssl-dev)
 
-# build_preset PRESET configures and builds it under build/PRESET; the log is there too.
+# build_preset PRESET [TARGET] configures and builds it, or only that, under build/PRESET; the log is
+# there too.
 build_preset() {
     local log=build/$1.log generator=()
     mkdir -p build
@@ -64,7 +65,7 @@ build_preset() {
         if have ninja && [ ! -e "build/$1/CMakeCache.txt" ]; then
             generator=(-G Ninja)
         fi
-        if ! { cmake --preset "$1" "${generator[@]}" && cmake --build --preset "$1"; } \
+        if ! { cmake --preset "$1" "${generator[@]}" && cmake --build --preset "$1" ${2:+--target "$2"}; } \
             >"$log" 2>&1 9>&-; then
             tail -n 40 "$log" >&2
             fail "the build failed, see $log"

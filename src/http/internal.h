@@ -12,10 +12,17 @@
 #include "http/http.h"
 #include "http/parse.h"
 
-/* ---- tls.c, peer.c ---- */
+/* ---- tls.c, crl.c, peer.c ---- */
 
 enum kw_status kw_http_tls_new(struct kw_crypto *crypto, const struct kw_http_tls *tls,
                                const char *listener, SSL_CTX **ret_tls, struct kw_error *err);
+/* A regular file of the process's own; one that is `secret` others may not read. */
+enum kw_status kw_http_open_own(const char *path, bool secret, int *ret_fd, struct kw_error *err);
+/* For PEM: what wants a passphrase has nobody to ask. */
+int kw_http_no_passphrase(char *out, int size, int writing, void *argument);
+/* Clients' certificates are held against the CRLs of that file from then on. */
+enum kw_status kw_http_use_crls(struct kw_crypto *crypto, SSL_CTX *context, const char *path,
+                                struct kw_error *err);
 
 /* Who is at the other end; shared by a connection and the request that outlives it. */
 struct kw_http_peer_held {

@@ -22,7 +22,6 @@
 #define SECURITY_LEVEL   2 /* 112 bits: RSA of 2048 bits, SHA-256 */
 #define CLIENT_CHAIN_MAX 4 /* CAs between a client's certificate and the one that is trusted */
 #define CHAIN_SIZE_MAX   (32L * 1024)
-#define CLIENT_CRLS_MAX  64
 
 /* ---- parameters ---- */
 
@@ -66,15 +65,17 @@ static bool set_up(SSL_CTX *context, const struct kw_http_tls *tls, bool fips)
 
 /* ---- the server's own certificate and key ---- */
 
-static enum kw_status open_own(const char *path, bool secret, int *ret_fd, struct kw_error *err)
+enum kw_status kw_http_open_own(const char *path, bool secret, int *ret_fd, struct kw_error *err)
 {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return kw_fail_errno(err, KW_CONFIG, errno, "%s can't be opened", path);
     enum kw_status status = kw_check_owner(fd, path, KW_CONFIG, err);
     if (!status && fstat(fd, &info) != 0)
         status = kw_fail_errno(err, KW_CONFIG, errno, "%s can't be looked at", path);
+    if (!status && !S_ISREG(info.st_mode)) /* a pipe would keep the loop waiting */
+        status = kw_fail(err, KW_CONFIG, "%s is no regular file", path);
     if (!status && secret && info.st_mode & S_IRWXO)
         status = kw_fail(err, KW_CONFIG,
                          "others may read the private key %s; chmod o= takes that from them", path);
@@ -85,8 +86,7 @@ static enum kw_status open_own(const char *path, bool secret, int *ret_fd, struc
     return status;
 }
 
-/* A key that wants a passphrase has nobody to ask. */
-static int no_passphrase(char *out, int size, int writing, void *argument)
+int kw_http_no_passphrase(char *out, int size, int writing, void *argument)
 {
     (void)out;
     (void)size;
@@ -99,7 +99,7 @@ static enum kw_status parse_key(struct kw_crypto *crypto, const struct kw_secret
                                 const char *path, EVP_PKEY **ret_key, struct kw_error *err)
 {
     BIO *bio = BIO_new_mem_buf(kw_secret_bytes(pem), (int)kw_secret_len(pem));
-    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey_ex(bio, NULL, no_passphrase, NULL,
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey_ex(bio, NULL, kw_http_no_passphrase, NULL,
                                                      crypto->context, crypto->properties)
                         : NULL;
     BIO_free(bio);
@@ -115,7 +115,7 @@ static enum kw_status read_key(struct kw_crypto *crypto, const char *path, EVP_P
 {
     struct kw_secret *pem = NULL;
     int fd = -1;
-    enum kw_status status = open_own(path, true, &fd, err);
+    enum kw_status status = kw_http_open_own(path, true, &fd, err);
     if (!status)
         status = kw_secret_read(fd, KW_SECRET_MAX, false, path, &pem, err);
     if (!status)
@@ -128,7 +128,7 @@ static enum kw_status read_key(struct kw_crypto *crypto, const char *path, EVP_P
 static enum kw_status use_certificate(SSL_CTX *context, const char *path, struct kw_error *err)
 {
     int fd = -1;
-    enum kw_status status = open_own(path, false, &fd, err);
+    enum kw_status status = kw_http_open_own(path, false, &fd, err);
     if (status)
         return status;
     if (SSL_CTX_use_certificate_chain_file(context, path) != 1)
@@ -156,59 +156,6 @@ static enum kw_status use_key(struct kw_crypto *crypto, SSL_CTX *context,
 
 /* ---- clients' certificates ---- */
 
-/* One that is over would turn every client away, and each of them would learn it before whoever
- * runs the server does. */
-static enum kw_status check_current(const X509_CRL *crl, const char *path, struct kw_error *err)
-{
-    const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
-    if (next && X509_cmp_current_time(next) >= 0)
-        return KW_OK;
-    return kw_fail(err, KW_CONFIG,
-                   next ? "a CRL in %s is over, as its next update was due; fetch the new one"
-                        : "a CRL in %s does not say when its next update is due, so nobody could "
-                          "tell whether it is the current one",
-                   path);
-}
-
-static enum kw_status add_crls(X509_STORE *store, BIO *file, const char *path, struct kw_error *err)
-{
-    enum kw_status status = KW_OK;
-    size_t count = 0;
-    X509_CRL *crl = NULL;
-    while (!status && count < CLIENT_CRLS_MAX &&
-           (crl = PEM_read_bio_X509_CRL(file, NULL, NULL, NULL))) {
-        status = check_current(crl, path, err);
-        if (!status && X509_STORE_add_crl(store, crl) != 1)
-            status = kw_fail_openssl(err, KW_CONFIG, "a CRL in %s can't be used", path);
-        X509_CRL_free(crl);
-        count++;
-    }
-    if (!status && count == 0)
-        return kw_fail_openssl(err, KW_CONFIG, "%s holds no CRL in PEM", path);
-    if (!status && count == CLIENT_CRLS_MAX)
-        return kw_fail(err, KW_CONFIG, "%s holds more than %d CRLs", path, CLIENT_CRLS_MAX - 1);
-    ERR_clear_error(); /* the last one had none after it */
-    return status;
-}
-
-static enum kw_status use_client_crl(SSL_CTX *context, const char *path, struct kw_error *err)
-{
-    int fd = -1;
-    enum kw_status status = open_own(path, false, &fd, err);
-    if (status)
-        return status;
-    BIO *file = BIO_new_file(path, "r");
-    status = file ? add_crls(SSL_CTX_get_cert_store(context), file, path, err)
-                  : kw_fail_openssl(err, KW_CONFIG, "%s can't be read", path);
-    BIO_free(file);
-    kw_close(&fd);
-    if (!status &&
-        X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context),
-                                    X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
-        status = kw_fail_openssl(err, KW_CONFIG, "OpenSSL refuses to check CRLs");
-    return status;
-}
-
 static enum kw_status use_client_ca(struct kw_crypto *crypto, SSL_CTX *context,
                                     const struct kw_http_tls *tls, struct kw_error *err)
 {
@@ -219,7 +166,7 @@ static enum kw_status use_client_ca(struct kw_crypto *crypto, SSL_CTX *context,
     if (!tls->client_ca)
         return kw_fail(err, KW_CONFIG,
                        "clients are to have certificates, but no client_ca says whose");
-    enum kw_status status = open_own(tls->client_ca, false, &fd, err);
+    enum kw_status status = kw_http_open_own(tls->client_ca, false, &fd, err);
     if (status)
         return status;
     kw_close(&fd);
@@ -235,7 +182,8 @@ static enum kw_status use_client_ca(struct kw_crypto *crypto, SSL_CTX *context,
                            ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT
                            : SSL_VERIFY_PEER,
                        NULL);
-    return status || !tls->client_crl ? status : use_client_crl(context, tls->client_crl, err);
+    return status || !tls->client_crl ? status
+                                      : kw_http_use_crls(crypto, context, tls->client_crl, err);
 }
 
 enum kw_status kw_http_tls_new(struct kw_crypto *crypto, const struct kw_http_tls *tls,

@@ -310,6 +310,7 @@ static void *run(void *argument)
     while (caretaker.failing)
         forgive(&caretaker, caretaker.failing->name);
     kw_save_usual(caretaker.service);
+    tell_warnings(caretaker.service);
     if (caretaker.on_record)
         note(&caretaker, "serve.stop");
     return NULL;

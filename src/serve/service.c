@@ -227,6 +227,8 @@ static enum kw_status listen_all(struct kw_service *service, struct kw_error *er
     for (size_t i = 0; i < config->listener_count && !status; i++) {
         const struct kw_config_listener *listener = &config->listeners[i];
         serves = serves || strcmp(listener->name, "status") != 0;
+        if (strcmp(listener->name, "proxy") == 0)
+            kw_store_want_aes(service->store);
         if (strcmp(listener->name, "proxy") == 0 && listener->prefix) {
             (void)snprintf(service->prefix, sizeof(service->prefix), "%.*s", KW_PREFIX_MAX,
                            listener->prefix);

@@ -19,6 +19,8 @@ struct kw_store {
     atomic_uint waiting;          /* for `changing`, to change something */
     pthread_mutex_t changing;     /* guards what follows up to the next lock */
     uint8_t seen[KW_SHA256_SIZE]; /* what was read last */
+    bool wants_aes;               /* AES keys are served too */
+    bool aes_failed;              /* when they were to be read last */
     uint64_t read_ms;             /* when that was, or was tried */
     uint64_t took_ms;             /* and how long it took */
     pthread_mutex_t lock;         /* guards what follows; never held for long */
@@ -110,6 +112,11 @@ struct kw_keyring *kw_store_manager(struct kw_store *store)
     return store->manager;
 }
 
+void kw_store_want_aes(struct kw_store *store)
+{
+    store->wants_aes = true;
+}
+
 /* ---- reading. With `changing` held ---- */
 
 static enum kw_status digest_version(struct kw_digest *digest, const struct kw_version *version,
@@ -177,14 +184,11 @@ static void replace_snapshot(struct kw_store *store, struct kw_snapshot *snapsho
     kw_store_leave(old);
 }
 
-/* Those that were read of the first token last, where another one is read now. */
-static enum kw_status read_aes(struct kw_store *store, struct kw_keyring *keyring,
-                               struct kw_reading *reading, struct kw_error *err)
+/* Those that were read last. */
+static enum kw_status keep_aes(const struct kw_snapshot *last, struct kw_reading *reading,
+                               struct kw_error *err)
 {
-    const struct kw_snapshot *last = store->snapshot;
-    reading->aes_known = keyring != store->second || (last && last->aes_known);
-    if (keyring != store->second)
-        return kw_keyring_aes_keys(keyring, &reading->aes, &reading->aes_count, err);
+    reading->aes_known = last && last->aes_known;
     if (!last || last->aes_count == 0)
         return KW_OK;
     reading->aes = calloc(last->aes_count, sizeof(*last->aes));
@@ -193,6 +197,30 @@ static enum kw_status read_aes(struct kw_store *store, struct kw_keyring *keyrin
     memcpy(reading->aes, last->aes, last->aes_count * sizeof(*last->aes));
     reading->aes_count = last->aes_count;
     return KW_OK;
+}
+
+static void warn_of_aes(struct kw_store *store, const struct kw_error *failure)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    kw_strings_warn(&store->warnings, "the token's AES keys can't be read anew: %s",
+                    failure->message);
+    (void)pthread_mutex_unlock(&store->lock);
+}
+
+/* Of the first token alone. That they can't be read keeps no RSA key from being served. */
+static enum kw_status read_aes(struct kw_store *store, struct kw_keyring *keyring,
+                               struct kw_reading *reading, struct kw_error *err)
+{
+    struct kw_error failure;
+    if (!store->wants_aes || keyring == store->second)
+        return keep_aes(store->snapshot, reading, err);
+    enum kw_status status =
+        kw_keyring_aes_keys(keyring, &reading->aes, &reading->aes_count, &failure);
+    reading->aes_known = status == KW_OK;
+    if (status && !store->aes_failed)
+        warn_of_aes(store, &failure);
+    store->aes_failed = status != KW_OK;
+    return status ? keep_aes(store->snapshot, reading, err) : KW_OK;
 }
 
 static enum kw_status read_keys(struct kw_store *store, struct kw_keyring *keyring,
@@ -331,6 +359,12 @@ static void keep_warnings(struct kw_store *store)
     (void)pthread_mutex_lock(&store->lock);
     kw_keyring_take_warnings(store->manager, &store->warnings);
     (void)pthread_mutex_unlock(&store->lock);
+}
+
+void kw_store_reread(struct kw_store *store)
+{
+    keep_warnings(store);
+    kw_keyring_refresh(store->manager);
 }
 
 void kw_store_take_warnings(struct kw_store *store, struct kw_strings *into)

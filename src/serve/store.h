@@ -35,6 +35,8 @@ struct kw_keyring *kw_store_keyring(struct kw_store *store);
 /* The one that changes them; to allow it what it needs, and no more. */
 struct kw_keyring *kw_store_manager(struct kw_store *store);
 
+/* Before the first read: AES keys are served too. */
+void kw_store_want_aes(struct kw_store *store);
 /* Reads what the token has, unless nothing changed since. What was known stays where it can't be
  * read. */
 enum kw_status kw_store_read(struct kw_store *store, struct kw_error *err);
@@ -92,6 +94,8 @@ int64_t kw_time_of(const char *timestamp);
 /* What is done with the keyring that changes keys. What it finds is as it is now. */
 typedef enum kw_status (*kw_change_fn)(struct kw_keyring *keyring, void *context,
                                        struct kw_error *err);
+/* Within a change: what it did is read anew when it is next needed. */
+void kw_store_reread(struct kw_store *store);
 /* One at a time; not between enter and leave. What changed is known to all afterwards. */
 enum kw_status kw_store_change(struct kw_store *store, const struct kw_purpose *purpose,
                                kw_change_fn work, void *context, struct kw_error *err);

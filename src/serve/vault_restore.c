@@ -182,7 +182,7 @@ static enum kw_status restore_all(struct kw_keyring *keyring, struct work *work,
 {
     for (size_t i = work->count; i > 0; i--) {
         enum kw_status status = restore_entry(keyring, work, &work->entries[i - 1], err);
-        kw_keyring_refresh(keyring);
+        kw_store_reread(work->call->service->store);
         if (status) {
             undo(keyring, work, i);
             return status;

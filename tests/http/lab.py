@@ -47,12 +47,12 @@ class Certificates:
                 self.path(f"{ca}.key"), "-CAcreateserial", "-days", days, "-extfile",
                 self.path("extensions"), "-out", self.path(f"{name}.pem"))
 
-    def crl(self, ca, *revoked, **options):
+    def crl(self, ca, *revoked, extension=None, **options):
         """A CRL of the CA, with these certificates on it; options are of `openssl ca`."""
         config, made = self.path("ca.conf"), self.path(f"{ca}.crl")
         with open(config, "w", encoding="ascii") as file:
             file.write(f"[ca]\ndefault_ca=own\n[own]\ndatabase={self.path(ca)}.index\n"
-                       "default_md=sha256\n")
+                       "default_md=sha256\n" + (f"[more]\n{extension}\n" if extension else ""))
         with open(self.path(f"{ca}.index"), "w", encoding="ascii"):
             pass
         own = ("ca", "-config", config, "-cert", self.path(f"{ca}.pem"), "-keyfile",
@@ -60,6 +60,8 @@ class Certificates:
         for name in revoked:
             openssl(*own, "-revoke", self.path(f"{name}.pem"))
         options = options or {"crldays": "2"}
+        if extension:
+            options["crlexts"] = "more"
         openssl(*own, "-gencrl", *(x for name, value in options.items() for x in (f"-{name}", value)),
                 "-out", made)
         return made

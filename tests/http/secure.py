@@ -220,9 +220,36 @@ def crl_of_each_ca():
 @test
 def bad_crls():
     """A CRL that is over, or none, is refused at the start"""
-    over = MADE.crl("ca", crl_lastupdate="20250101000000Z", crl_nextupdate="20250102000000Z")
-    for crl, reason in ((over, "is over"), (MADE.path("ca.pem"), "holds no CRL"),
-                        (MADE.path("nowhere.crl"), "can't be opened")):
+    kept = 0
+
+    def keep(made):
+        nonlocal kept
+        kept += 1
+        os.rename(made, path := MADE.path(f"kept-{kept}.crl"))
+        return path
+
+    def write(data):
+        with open(MADE.path("written.crl"), "wb") as file:
+            file.write(data)
+        return keep(file.name)
+
+    over = keep(MADE.crl("ca", crl_lastupdate="20250101000000Z", crl_nextupdate="20250102000000Z"))
+    early = keep(MADE.crl("ca", crl_lastupdate="20990101000000Z", crl_nextupdate="20990102000000Z"))
+    delta = keep(MADE.crl("ca", extension="2.5.29.27=critical,ASN1:INTEGER:1"))
+    indirect = keep(MADE.crl("ca", extension="issuingDistributionPoint=critical,@x\n[x]\nindirectCRL=TRUE"))
+    some = keep(MADE.crl("ca", extension="issuingDistributionPoint=critical,@x\n[x]\n"
+                                         "onlysomereasons=keyCompromise"))
+    with open(MADE.crl("ca"), "rb") as file:
+        good = file.read()
+    os.mkfifo(MADE.path("fifo.crl"), 0o600)
+    for crl, reason in (
+        (over, "is over"), (early, "not valid yet"), (delta, "delta CRL"), (indirect, "indirect"),
+        (some, "for some reasons"), (MADE.path("ca.pem"), "holds no CRL"),
+        (write(b""), "holds no CRL"), (MADE.path("nowhere.crl"), "can't be opened"),
+        (write(good + good[:-40]), "is damaged"), (write(good + good.replace(b"MI", b"M!", 1)), "is damaged"),
+        (write(good + good[:200] + b"A" + good[200:]), "is damaged"), (write(good * 65), "more than 64"),
+        (MADE.path("fifo.crl"), "no regular file"), (write(good + b" " * (8 << 20)), "more than the 8388608 bytes"),
+    ):
         try:
             with serve(client="required", client_ca=MADE.path("ca.pem"), client_crl=crl):
                 assert False, f"{crl} is taken"
