@@ -15,6 +15,7 @@ import service  # noqa: E402
 SILENT = (OSError, http.client.HTTPException)  # there was no answer
 DIGEST = service.base64url(bytes(32))
 OAEP = "RSA-OAEP-256"
+SOAK_S = 7 * 86400  # longer than any soak: what the bearer token lasts
 
 
 class Mixed:
@@ -42,6 +43,7 @@ class Mixed:
     def run(self):
         vault, proxy = self.server.vault(), self.server.proxy()
         status = self.server.status()
+        vault.bearer = self.server.bearer(lasts=SOAK_S)
         number = secrets.randbelow(100)
         while not self.done.wait(0.005):
             number += 1
