@@ -3,6 +3,8 @@
 #ifndef KW_AUDIT_SUPPORT_H
 #define KW_AUDIT_SUPPORT_H
 
+#include <stdatomic.h>
+
 #include "../base/base_test.h"
 
 #include "audit/audit.h"
@@ -12,7 +14,7 @@ struct test_signer {
     struct kw_note_signer signer;
     void *pkey;
     char pem[1024];
-    unsigned calls;
+    atomic_uint calls; /* checkpoints of several threads may be signed at once */
 };
 void signer_make(struct test_signer *signer, bool rsa);
 void signer_free(struct test_signer *signer);
