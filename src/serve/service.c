@@ -219,6 +219,16 @@ static enum kw_status listen_on(struct kw_service *service,
     return status;
 }
 
+static void begin_proxy(struct kw_service *service, const struct kw_config_listener *listener)
+{
+    kw_store_want_aes(service->store);
+    if (!listener->prefix)
+        return;
+    (void)snprintf(service->prefix, sizeof(service->prefix), "%.*s", KW_PREFIX_MAX,
+                   listener->prefix);
+    service->proxy.prefix = service->prefix;
+}
+
 static enum kw_status listen_all(struct kw_service *service, struct kw_error *err)
 {
     const struct kw_config *config = &service->policy->config;
@@ -228,12 +238,7 @@ static enum kw_status listen_all(struct kw_service *service, struct kw_error *er
         const struct kw_config_listener *listener = &config->listeners[i];
         serves = serves || strcmp(listener->name, "status") != 0;
         if (strcmp(listener->name, "proxy") == 0)
-            kw_store_want_aes(service->store);
-        if (strcmp(listener->name, "proxy") == 0 && listener->prefix) {
-            (void)snprintf(service->prefix, sizeof(service->prefix), "%.*s", KW_PREFIX_MAX,
-                           listener->prefix);
-            service->proxy.prefix = service->prefix;
-        }
+            begin_proxy(service, listener);
         status = listen_on(service, listener, err);
     }
     if (!status && !serves)

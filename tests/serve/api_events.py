@@ -119,20 +119,6 @@ def check_rotation(bench, those, old):
         need(any(x.get("request", {}).get("client") == "rotation policy" for x in server.records()), "a record")
 
 
-@contextlib.contextmanager
-def faulty_token(those, script):
-    """The token behind the module with faults, whose name does not tell what it has to reach."""
-    server, folder = those.server, service.pathlib.Path(those.shim).parents[1]
-    module, more, environment = server.token.module, server.more, dict(server.environment)
-    server.environment |= {"KW_FAULT_REAL_MODULE": module, "KW_FAULT_SCRIPT": script}
-    server.more += f"[sandbox]\nwrite = {os.path.dirname(os.environ['SOFTHSM2_CONF'])}\n"
-    server.token.module = str(folder / "pkcs11/kw_fault_module.so")
-    try:
-        yield
-    finally:
-        server.token.module, server.more, server.environment = module, more, environment
-
-
 @CASES("a rotation that fails is told, and the key stays until the token makes keys again")
 def _(bench):
     with told(bench) as those:
@@ -141,7 +127,9 @@ def _(bench):
         with those.at(0) as server:
             good(server.vault().post("/keys/hindered/create", {"kty": "RSA"}))
             put_policy(server.vault(), "hindered", ("Rotate", {"timeAfterCreate": "P30D"}))
-        with faulty_token(those, "C_GenerateKeyPair answer 0x30"), those.at(31 * DAY) as server:
+        faults = service.pathlib.Path(those.shim).parents[1] / "pkcs11/kw_fault_module.so"
+        broken = those.server.behind_faults(faults, "C_GenerateKeyPair answer 0x30")
+        with broken, those.at(31 * DAY) as server:
             (event,) = until(lambda: those.events("rotation-failed"), "the failure is not told")
             same((event["key"], event["who"]), ("hindered", "rotation policy"))
             need("CKR_DEVICE_ERROR" in event["detail"], event)

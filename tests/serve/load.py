@@ -13,6 +13,7 @@ shown, so that a slow build (or a neighbour) is no failure and a service that wa
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -95,12 +96,16 @@ def values(given):
     return 60_000 if given.long else 6000
 
 
-def slow_token(server, milliseconds, module):
-    """What is behind the module is not known from its name, so its folder is named too."""
-    os.environ["KW_FAULT_REAL_MODULE"] = server.token.module
-    os.environ["KW_FAULT_SCRIPT"] = f"C_Decrypt hang {milliseconds}"
-    server.more += f"[sandbox]\nwrite = {os.path.dirname(os.environ['SOFTHSM2_CONF'])}\n"
-    server.token.module = os.path.abspath(module)
+@contextlib.contextmanager
+def slow_token(server, latency):
+    """For the service, and for the loop beside it."""
+    if not latency:
+        yield
+        return
+    milliseconds, module = latency
+    with server.behind_faults(module, f"C_Decrypt hang {milliseconds}"):
+        os.environ.update(server.environment)
+        yield
 
 
 def main():
@@ -118,9 +123,7 @@ def main():
         server = service.Service(given.program, scratch, sessions=given.sessions, clients=clients)
         peers = bench.Bench(given.peers, scratch, values(given))
         peers.prepare(server)
-        if given.latency:
-            slow_token(server, *given.latency)
-        with server:
+        with slow_token(server, given.latency), server:
             load = Load(server, given, peers)
             sys.exit(service.report_cases(list(load.cases())))
 

@@ -170,6 +170,20 @@ class Service:
         else:
             self.stop()
 
+    @contextlib.contextmanager
+    def behind_faults(self, module, script):
+        """With kw_fault_module.so in front of the token. What is behind that is not known from its name,
+        so its folder is named too."""
+        before = self.token.module, self.more, self.environment
+        self.environment = {**self.environment, "KW_FAULT_REAL_MODULE": self.token.module,
+                            "KW_FAULT_SCRIPT": script}  # fmt: skip
+        self.more += f"[sandbox]\nwrite = {os.path.dirname(os.environ['SOFTHSM2_CONF'])}\n"
+        self.token.module = os.path.abspath(module)
+        try:
+            yield self
+        finally:
+            self.token.module, self.more, self.environment = before
+
     def make_certificates(self, *options):
         command = [ROOT / "hsm-setup/certificates", *options, self.certificates]
         testtoken.run(*map(str, command))

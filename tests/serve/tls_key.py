@@ -280,20 +280,10 @@ class Cases:
             return "skipped: it needs --faults"
         with service.scratch_folder() as scratch:
             os.symlink(self.server.certificates, f"{scratch}/tls")
-            # What is behind that module is not known from its name.
-            more = f"[sandbox]\nwrite = {os.path.dirname(os.environ['SOFTHSM2_CONF'])}\n"
-            hung = service.Service(
-                self.program, scratch, settings={"vault": self.server.settings["vault"]}, more=more,
-                timeout=TIMEOUT_S,
-                environment={"KW_FAULT_REAL_MODULE": self.server.token.module,
-                             "KW_FAULT_SCRIPT": f"C_Sign hang {HANG_S * 1000} 4 1"},
-            )  # fmt: skip
-            module, hung.token.module = hung.token.module, self.faults
-            try:
-                with hung:
-                    return self.watch_hang(hung)
-            finally:
-                hung.token.module = module
+            hung = service.Service(self.program, scratch, timeout=TIMEOUT_S,
+                                   settings={"vault": self.server.settings["vault"]})  # fmt: skip
+            with hung.behind_faults(self.faults, f"C_Sign hang {HANG_S * 1000} 4 1"), hung:
+                return self.watch_hang(hung)
 
     def watch_hang(self, hung):
         kept, status = hung.vault(), hung.status()
