@@ -40,7 +40,8 @@ struct kw_guard {
     unsigned long starts;
     struct kw_sessions sessions;
     unsigned hung;
-    unsigned waited_ms; /* for the last one that hung */
+    uint64_t hung_since_ms; /* when the first of them was given up */
+    unsigned waited_ms;     /* for the last one that hung */
     unsigned late_refusals;
     CK_SESSION_HANDLE unclosed[UNCLOSED_MAX];
     size_t unclosed_count;
@@ -135,7 +136,8 @@ static CK_RV wait_for(struct kw_guard *guard, struct kw_worker *worker, struct c
         return call->rv;
     }
     call->abandoned = true;
-    guard->hung++;
+    if (guard->hung++ == 0)
+        guard->hung_since_ms = kw_now_ms();
     guard->waited_ms = timeout_ms;
     (void)pthread_cond_broadcast(&guard->changed);
     kw_worker_abandon(worker);
@@ -385,6 +387,14 @@ bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms)
         *ret_waited_ms = guard->waited_ms;
     (void)pthread_mutex_unlock(&guard->lock);
     return stuck;
+}
+
+uint64_t kw_guard_stuck_ms(struct kw_guard *guard)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    uint64_t ms = guard->hung > 0 ? kw_now_ms() - guard->hung_since_ms + 1 : 0;
+    (void)pthread_mutex_unlock(&guard->lock);
+    return ms;
 }
 
 unsigned long kw_guard_starts(struct kw_guard *guard)

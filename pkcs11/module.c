@@ -319,14 +319,16 @@ bool kw_module_is_stuck(const struct kw_module *module)
     return kw_guard_is_stuck(module->guard, NULL);
 }
 
-bool kw_any_module_is_stuck(void)
+uint64_t kw_longest_hang_ms(void)
 {
-    bool stuck = false;
+    uint64_t longest = 0;
     (void)pthread_mutex_lock(&table_lock);
-    for (struct kw_module *module = table; module && !stuck; module = module->next)
-        stuck = kw_module_is_stuck(module);
+    for (const struct kw_module *module = table; module; module = module->next) {
+        uint64_t hang = kw_guard_stuck_ms(module->guard);
+        longest = hang > longest ? hang : longest;
+    }
     (void)pthread_mutex_unlock(&table_lock);
-    return stuck;
+    return longest;
 }
 
 enum kw_status kw_module_no_answer(const struct kw_module *module, const char *label,

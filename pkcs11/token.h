@@ -10,7 +10,7 @@
  * KW_TOKEN, and so does every further one at once, until the module has answered
  * it after all; then the token comes back like one that was lost. A thread that
  * hangs in a module can't be ended: a program that ends nevertheless should do so
- * by _exit where kw_any_module_is_stuck, as exit() runs what the module has
+ * by _exit where kw_longest_hang_ms is not 0, as exit() runs what the module has
  * registered, which may wait for that thread. */
 #ifndef KW_TOKEN_H
 #define KW_TOKEN_H
@@ -102,8 +102,9 @@ const struct kw_token_info *kw_token_info(const struct kw_token *token);
  * its module, if it names one, is this one's. */
 bool kw_token_answers_to(const struct kw_token *token, const struct kw_uri *uri);
 
-/* Whether a call into some module has not come back. */
-bool kw_any_module_is_stuck(void);
+/* For how many milliseconds a call into some module has not come back after its deadline, at least
+ * 1; 0 where none hangs. */
+uint64_t kw_longest_hang_ms(void);
 
 /* Adds what a module needs to be loaded and to work in a process that is confined; one that is not
  * known may use the network. Reads the module's own configuration where it says which folders that

@@ -307,6 +307,7 @@ struct kw_config_token { /* [token NAME] */
     char *pin_source;   /* file:PATH, fd:N, env:NAME, credential:NAME or prompt */
     long sessions;      /* at most so many at a time */
     long timeout_s;     /* for each call into the module, or to the vault */
+    long give_up_s;     /* how long a call may hang after that before the program is of no use */
     char *token_source; /* of a vault: where access tokens come from, see src/vault/vault.h */
     char *resource;     /* of a vault: what they are for, an https:// address */
     char *ca;           /* of a vault: absolute path of PEM certificates */

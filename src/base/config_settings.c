@@ -21,6 +21,7 @@ static const struct setting of_token[] = {
      "file:PATH, an absolute path, fd:N, env:NAME, credential:NAME or prompt", 0, 0},
     {"sessions", AS_NUMBER, AT(sessions), "a number from 1 to 1024", 1, 1024},
     {"timeout", AS_NUMBER, AT(timeout_s), EXPECTS_HOURLY, 1, 3600},
+    {"give-up", AS_NUMBER, AT(give_up_s), EXPECTS_DAILY, 1, 86400},
     {"token-source", AS_TEXT, AT(token_source), "text", 0, 0},
     {"resource", AS_TEXT, AT(resource), "text", 0, 0},
     {"ca", AS_PATH, AT(ca), EXPECTS_PATH, 0, 0},

@@ -19,6 +19,7 @@ struct token_choice {
     const char *pin_source;
     size_t sessions;
     unsigned timeout_s;
+    unsigned give_up_s;
 };
 
 struct kept_data_key {

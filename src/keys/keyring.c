@@ -92,6 +92,7 @@ static enum kw_status choose_token(struct token_choice *choice, const struct kw_
         choice->init_args = configured->init_args;
         choice->sessions = (size_t)configured->sessions;
         choice->timeout_s = (unsigned)configured->timeout_s;
+        choice->give_up_s = (unsigned)configured->give_up_s;
     }
     if ((uri || configured) && !choice->url && !choice->module)
         return kw_fail(err, KW_CONFIG,

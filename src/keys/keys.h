@@ -241,6 +241,10 @@ enum kw_status kw_keyring_aes_unwrap(struct kw_keyring *keyring, const struct kw
 /* Whether the token that serves now answers, or the other one where it has a failover, without an
  * entry on the trail: KW_TOKEN and so on. Opens a token that was not opened yet. */
 enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err);
+/* KW_TOKEN, with what to do, where a call into a module has hung for the [token]'s give-up seconds
+ * (300 unless set): no other call is made into that module any more, so a program that runs on
+ * should end, and be started again, where kw_keyring_ping fails as well. */
+enum kw_status kw_keyring_check_hang(const struct kw_keyring *keyring, struct kw_error *err);
 struct kw_keyring_stats {
     size_t sessions, sessions_in_use, sessions_max; /* of the token that serves */
     uint64_t recoveries;                            /* how often a token was connected anew */

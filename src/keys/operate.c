@@ -1,7 +1,10 @@
 /* What others ask a key for, on record: the intent first, what came of it after. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "internal.h"
+
+#define DEFAULT_GIVE_UP_S 300
 
 /* ---- any operation ---- */
 
@@ -245,6 +248,19 @@ enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err)
     if (status && err)
         *err = failure;
     return status;
+}
+
+enum kw_status kw_keyring_check_hang(const struct kw_keyring *keyring, struct kw_error *err)
+{
+    unsigned give_up_s = keyring->choice.give_up_s ? keyring->choice.give_up_s : DEFAULT_GIVE_UP_S;
+    uint64_t hang_s = kw_longest_hang_ms() / 1000;
+    if (hang_s < give_up_s)
+        return KW_OK;
+    return kw_fail(err, KW_TOKEN,
+                   "a call into the PKCS#11 module has not come back for %" PRIu64
+                   " s, so nothing is asked of it in this process any more; see that the HSM, its "
+                   "network and its daemons work, then start this anew",
+                   hang_s);
 }
 
 void kw_keyring_stats(struct kw_keyring *keyring, struct kw_keyring_stats *ret_stats)

@@ -64,6 +64,17 @@ static void tell_warnings(struct kw_service *service)
     kw_strings_cleanup(&warnings);
 }
 
+/* What is merely away comes back in this process; a call that hangs may not. */
+static void end_where_it_hangs(struct kw_service *service)
+{
+    struct kw_error err;
+    if (kw_keyring_check_hang(kw_store_keyring(service->store), &err) == KW_OK)
+        return;
+    (void)pthread_mutex_lock(&service->lock);
+    service->end = err;
+    (void)pthread_mutex_unlock(&service->lock);
+}
+
 static void look_at_token(struct caretaker *caretaker)
 {
     struct kw_service *service = caretaker->service;
@@ -88,6 +99,8 @@ static void look_at_token(struct caretaker *caretaker)
         kw_service_tell(service, "not ready: %s", err.message);
     else if (!status && !was_ready)
         kw_service_tell(service, "ready");
+    if (status)
+        end_where_it_hangs(service);
     caretaker->ping_ms = kw_now_ms() + (status ? PING_LOST_MS : PING_MS);
     tell_warnings(service);
 }

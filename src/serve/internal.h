@@ -93,8 +93,9 @@ struct kw_service {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* of the caretaker */
     struct kw_policy *policy;
-    bool reload;  /* the caretaker is to read the configuration anew */
-    bool tls_due; /* then the loop, the certificates */
+    bool reload;         /* the caretaker is to read the configuration anew */
+    bool tls_due;        /* then the loop, the certificates */
+    struct kw_error end; /* why the service ends by itself */
     struct kw_trail_view trail;
     struct kw_told told[KW_TELLS];
     bool has_caretaker;

@@ -354,6 +354,8 @@ static void tick(void *context)
     (void)pthread_mutex_lock(&service->lock);
     bool tls_due = service->tls_due;
     service->tls_due = false;
+    if (service->end.status)
+        wish = KW_STOP;
     if (wish == KW_RELOAD) {
         service->reload = true;
         (void)pthread_cond_signal(&service->wake);
@@ -395,5 +397,9 @@ enum kw_status kw_service_run(struct kw_service *service, struct kw_error *err)
     kw_caretaker_end(service);
     kw_notifier_end(service);
     kw_keyring_close_trail(kw_store_keyring(service->store));
+    if (!status && service->end.status) {
+        *err = service->end;
+        status = err->status;
+    }
     return status;
 }

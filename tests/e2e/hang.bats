@@ -109,3 +109,18 @@ CALLS
     configured decrypt "$E2E/drop" --out out
     diff -r "$E2E/src" out
 }
+
+@test "a watch ends where a call hangs for too long" {
+    softhsm_only
+    echo 'give-up = 2' >>keyward.conf
+    mkdir inbox
+    cp -R "$E2E/drop" inbox/one
+    touch inbox/one/_SUCCESS
+    local began=$SECONDS
+    KW_FAULT_SCRIPT="C_FindObjects hang" expect 6 timeout 60 "$KW_PROGRAM" watch inbox --out out \
+        --marker _SUCCESS --config keyward.conf --token t
+    says 'has not come back for 2 s'
+    [ $((SECONDS - began)) -le 20 ]
+    [ -d inbox/one ]
+    assert_no_files out
+}

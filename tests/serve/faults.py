@@ -35,14 +35,11 @@ KEY = "faults"
 VALUES = 500
 WORKERS = 4
 PATIENCE = 90  # seconds that a client goes on trying
-HANGS = 3  # in a row: then it is more than that
 TIMEOUT = 3  # seconds that a call of the token may take: p11-kit's client may wait for ever
+GIVE_UP = 3  # seconds more after which the service ends
+HUNG = 6  # the exit status then
 AFTER = 5  # requests of each client that must be answered once the fault is over
 SILENT = (OSError, http.client.HTTPException)
-
-
-class Hung(Wrong):
-    """p11-kit's client: its threads can all wait for each other once its server is gone (seen in 0.24.1)."""
 
 
 class Skip(Exception):
@@ -151,6 +148,40 @@ class Load:
         return sum(count for what, count in self.tries().items() if isinstance(what, str))
 
 
+class Supervisor(threading.Thread):
+    """Starts the service again where a hanging call made it end, as its unit does: the threads of
+    p11-kit's client can all wait for each other once its server is gone (seen in 0.24.1)."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.ended, self.restarts, self.fault = server, threading.Event(), 0, ""
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *unused):
+        self.ended.set()
+        self.join(PATIENCE)
+        if self.fault:
+            raise Wrong(self.fault)
+
+    def run(self):
+        while not self.ended.wait(0.05):
+            code = self.server.process.poll()
+            if code is None:
+                continue
+            if code != HUNG or "has not come back for" not in self.server.said():
+                self.fault = f"the service ended with {code}"
+                return
+            self.restarts += 1
+            try:
+                self.server.start(ready=False)
+            except Wrong as wrong:
+                self.fault = str(wrong)
+                return
+
+
 class Locked:
     """An iterator that threads may share."""
 
@@ -221,24 +252,15 @@ class Faults:
             load.said = judge_trail(server, load)
 
     def token_server(self):
+        self.needs_server()
+        with self.under_load(timeout=TIMEOUT, give_up=GIVE_UP) as (server, load):
+            with Supervisor(server) as supervisor:
+                self.lose_often(server, load)
+        return f"{load.said}, {supervisor.restarts} restarts"
+
+    def needs_server(self):
         if os.environ["KW_TEST_TOKEN_KIND"] != "p11-kit":
             raise Skip("the token is behind no server")
-        for _ in range(HANGS):
-            try:
-                return self.lose_server()
-            except Hung as hung:
-                fault = hung
-        raise fault
-
-    def lose_server(self):
-        with self.under_load(timeout=TIMEOUT) as (server, load):
-            try:
-                self.lose_often(server, load)
-            except Wrong as wrong:
-                if "did not answer within" in server.said():
-                    raise Hung(f"a call into p11-kit's client did not come back: {wrong}") from wrong
-                raise
-        return load.said
 
     def lose_often(self, server, load):
         for number in range(self.given.kills):
@@ -261,6 +283,25 @@ class Faults:
             answer = service.must(server.vault().post(f"/keys/{made}/unwrapkey", body))
             if service.from_base64url(answer.json["value"]) != plain:
                 raise Wrong("a key that was made afterwards gives another data key")
+
+    def stopped_server(self):
+        """Once for less time than the service waits for, and once for more."""
+        self.needs_server()
+        with self.under_load(timeout=TIMEOUT, give_up=3 * GIVE_UP) as (server, load):
+            with Supervisor(server) as supervisor:
+                for longer in (False, True):
+                    self.stop_server(server, load, supervisor, longer)
+        return load.said
+
+    def stop_server(self, server, load, supervisor, longer):
+        before = load.count(503)
+        with loss.stopped():
+            until(lambda: load.count(503) > before, "no client is told of a token that hangs")
+            until(lambda: not longer or supervisor.restarts, "it does not end")
+        until(lambda: ready(server) == 200, "the service is not ready again")
+        load.wait(AFTER)
+        if (supervisor.restarts > 0) != longer:
+            raise Wrong(f"{supervisor.restarts} restarts")
 
     def full_disk(self):
         disk = self.scratch / "disk"
@@ -340,6 +381,7 @@ class Faults:
     def cases(self):
         return [
             ("the token's server is killed and started again", self.token_server),
+            ("the token's server hangs, and goes on", self.stopped_server),
             ("the disk of the trail is full, and then is not", self.full_disk),
             ("the server's certificate is replaced", self.certificate),
             ("the clock jumps", self.clock), ("the service is killed and started again", self.killed),

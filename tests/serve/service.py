@@ -143,11 +143,12 @@ class Service:
     }  # fmt: skip
 
     def __init__(self, program, scratch, *, token=None, sessions=4, listeners=LISTENERS,
-                 settings=None, clients=None, environment=None, audit=None, timeout=30, more=""):  # fmt: skip
+                 settings=None, clients=None, environment=None, audit=None, timeout=30, give_up=300, more=""):  # fmt: skip
         self.program = os.path.abspath(program)
         self.scratch = pathlib.Path(scratch)
         self.token = token or testtoken.make()
-        self.sessions, self.listeners, self.timeout = sessions, listeners, timeout
+        self.sessions, self.listeners = sessions, listeners
+        self.timeout, self.give_up = timeout, give_up
         self.settings, self.clients = settings or {}, clients or self.CLIENTS
         self.environment, self.more = environment or {}, more
         self.audit = pathlib.Path(audit or self.scratch / "audit")
@@ -210,7 +211,7 @@ class Service:
         sections = {
             "token t": {"module": self.token.module, "uri": "pkcs11:token=keyward",
                         "pin-source": f"file:{self.token.pin_file}", "sessions": self.sessions,
-                        "timeout": self.timeout},
+                        "timeout": self.timeout, "give-up": self.give_up},
             "run": {"token": "t"},
             "audit": {"dir": self.audit},
             "issuer trial": {"issuer": issuer.ISSUER, "audience": issuer.AUDIENCE,

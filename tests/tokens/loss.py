@@ -53,6 +53,21 @@ class Program(Kill):
         process.kill()
 
 
+@contextlib.contextmanager
+def stopped():
+    """p11-kit's server answers nothing, and goes on afterwards."""
+    server = server_pid()
+    victims = [server, *children(server)]
+    for victim in victims:
+        os.kill(victim, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for victim in victims:
+            with contextlib.suppress(ProcessLookupError):  # its client gave up
+                os.kill(victim, signal.SIGCONT)
+
+
 class Server(Kill):
     """p11-kit's server, and what it started for each client."""
 
