@@ -392,7 +392,9 @@ bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms)
 uint64_t kw_guard_stuck_ms(struct kw_guard *guard)
 {
     (void)pthread_mutex_lock(&guard->lock);
-    uint64_t ms = guard->hung > 0 ? kw_now_ms() - guard->hung_since_ms + 1 : 0;
+    uint64_t ms = guard->hung > 0 ? 1 : 0;
+    if (guard->hung > 0 && guard->inside == 0)
+        ms += kw_now_ms() - guard->hung_since_ms;
     (void)pthread_mutex_unlock(&guard->lock);
     return ms;
 }

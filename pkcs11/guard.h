@@ -38,7 +38,8 @@ unsigned long kw_guard_starts(struct kw_guard *guard);
 size_t kw_guard_sessions(struct kw_guard *guard);
 /* Whether a call has not come back yet. *ret_waited_ms (or NULL): how long one was waited for. */
 bool kw_guard_is_stuck(struct kw_guard *guard, unsigned *ret_waited_ms);
-/* For how long nobody has waited for it any more, at least 1; 0 where none hangs. */
+/* For how long nobody has waited for it any more, at least 1; 0 where none hangs. No more than 1
+ * while another call is waited for, which may be what it waits for. */
 uint64_t kw_guard_stuck_ms(struct kw_guard *guard);
 /* C_DecryptInit and, where that succeeds, C_Decrypt, within the time of one call: handing a call to
  * another thread and back costs up to 50 us. *ret_init is the answer to the first, CKR_OK where

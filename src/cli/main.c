@@ -166,7 +166,7 @@ int main(int argc, char **argv)
     int exit_code = command->run(&arguments, argv);
     /* What the module does at exit() could wait for the thread that hangs in it. */
     if (kw_longest_hang_ms() > 0) {
-        (void)fflush(NULL);
+        (void)fflush(stdout);
         _exit(exit_code);
     }
     return exit_code;

@@ -22,8 +22,7 @@ static enum kw_status try_first(struct failover *failover, const struct kw_rsa_p
     return status ? status : kw_failover_switch(failover, FIRST, NULL, err);
 }
 
-/* A PIN is not sent again, nor is anyone asked for one: trying again would not help. */
-static bool is_final(enum kw_status status)
+bool kw_is_pin_failure(enum kw_status status)
 {
     return status == KW_PIN_WRONG || status == KW_PIN_LOCKED || status == KW_PIN_MISSING;
 }
@@ -37,7 +36,7 @@ static void tell(struct failover *failover, enum kw_status status, const struct 
     *told = true;
     kw_keyring_warn(failover->sides[FIRST], "[token %s] can't serve again%s: %s",
                     kw_keyring_name(failover->sides[FIRST]),
-                    is_final(status) ? " before the program is started anew" : " yet",
+                    kw_is_pin_failure(status) ? " before the program is started anew" : " yet",
                     failure->message);
 }
 
@@ -70,7 +69,7 @@ static void *bring_back(void *argument)
         enum kw_status status = probe(failover, &failure);
         if (status)
             tell(failover, status, &failure, &told);
-        if (is_final(status))
+        if (kw_is_pin_failure(status))
             break;
         be_due_in(failover, failover->probe_ms);
     }

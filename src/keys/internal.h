@@ -196,6 +196,9 @@ enum kw_status kw_vault_record(struct kw_keyring *keyring, const struct kw_token
 
 /* ---- two tokens: failover.c, failback.c ---- */
 
+/* A PIN is not sent again, nor is anyone asked for one: trying again would not help. */
+bool kw_is_pin_failure(enum kw_status status);
+
 #define USED_KEYS 16
 
 struct failover {

@@ -29,14 +29,15 @@ static enum kw_status choose_configured(const struct kw_config *config, const ch
 static enum kw_status check_kind(const struct token_choice *choice, struct kw_error *err)
 {
     const struct kw_config_token *token = choice->configured;
-    bool for_tokens = token && (token->module || token->init_args || token->pin_source);
+    bool for_tokens =
+        token && (token->module || token->init_args || token->pin_source || token->give_up_s);
     bool for_vaults = token && (token->token_source || token->ca || token->certificate ||
                                 token->key || token->resource);
     if (choice->url ? for_tokens : for_vaults)
         return kw_fail(err, KW_CONFIG,
                        choice->url
-                           ? "[token %s] is a vault's: module, init-args and pin-source are "
-                             "for PKCS#11 tokens; take them out"
+                           ? "[token %s] is a vault's: module, init-args, pin-source and give-up "
+                             "are for PKCS#11 tokens; take them out"
                            : "[token %s] is a PKCS#11 token's: token-source, ca, "
                              "certificate, key and resource are for vaults; take them out",
                        token->name);

@@ -242,9 +242,11 @@ enum kw_status kw_keyring_aes_unwrap(struct kw_keyring *keyring, const struct kw
  * entry on the trail: KW_TOKEN and so on. Opens a token that was not opened yet. */
 enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err);
 /* KW_TOKEN, with what to do, where a call into a module has hung for the [token]'s give-up seconds
- * (300 unless set): no other call is made into that module any more, so a program that runs on
- * should end, and be started again, where kw_keyring_ping fails as well. */
-enum kw_status kw_keyring_check_hang(const struct kw_keyring *keyring, struct kw_error *err);
+ * (300 unless set) and no token serves, or where `first_only`, for what a failover does not do: no
+ * other call is made into that module any more, so a program that runs on should end and be started
+ * again. KW_PIN_* where the PIN of the other token was refused, which no restart mends. */
+enum kw_status kw_keyring_check_hang(struct kw_keyring *keyring, bool first_only,
+                                     struct kw_error *err);
 struct kw_keyring_stats {
     size_t sessions, sessions_in_use, sessions_max; /* of the token that serves */
     uint64_t recoveries;                            /* how often a token was connected anew */

@@ -241,25 +241,31 @@ static enum kw_status ping(struct kw_keyring *keyring, struct kw_error *err)
 enum kw_status kw_keyring_ping(struct kw_keyring *keyring, struct kw_error *err)
 {
     struct kw_keyring *serving = kw_failover_serving(keyring);
-    struct kw_error failure = {.status = KW_OK};
+    struct kw_error failure = {.status = KW_OK}, second = {.status = KW_OK};
     enum kw_status status = ping(serving, &failure);
-    if (kw_is_token_failure(status) && serving->twin && ping(serving->twin, NULL) == KW_OK)
+    if (kw_is_token_failure(status) && serving->twin && ping(serving->twin, &second) == KW_OK)
         return KW_OK;
+    if (kw_is_pin_failure(second.status))
+        failure = second;
     if (status && err)
         *err = failure;
-    return status;
+    return failure.status;
 }
 
-enum kw_status kw_keyring_check_hang(const struct kw_keyring *keyring, struct kw_error *err)
+enum kw_status kw_keyring_check_hang(struct kw_keyring *keyring, bool first_only,
+                                     struct kw_error *err)
 {
     unsigned give_up_s = keyring->choice.give_up_s ? keyring->choice.give_up_s : DEFAULT_GIVE_UP_S;
     uint64_t hang_s = kw_longest_hang_ms() / 1000;
     if (hang_s < give_up_s)
         return KW_OK;
+    enum kw_status status = first_only ? KW_TOKEN : kw_keyring_ping(keyring, err);
+    if (!status || kw_is_pin_failure(status))
+        return status;
     return kw_fail(err, KW_TOKEN,
-                   "a call into the PKCS#11 module has not come back for %" PRIu64
-                   " s, so nothing is asked of it in this process any more; see that the HSM, its "
-                   "network and its daemons work, then start this anew",
+                   "a call into the PKCS#11 module has not come back in %" PRIu64
+                   " s after its timeout, so none is made in this process any more; see that the "
+                   "HSM, its network and its daemons work, then start this anew",
                    hang_s);
 }
 

@@ -146,7 +146,7 @@ static enum kw_status keep_watch(struct kw_watch *watch, struct kw_error *err)
         }
         watch_tell_warnings(watch);
         if (!status && watch->holds > 0)
-            status = kw_keyring_check_hang(watch->keyring, err);
+            status = kw_keyring_check_hang(watch->keyring, false, err);
         if (status || (watch->options->once && (!busy || watch->holds > 0)))
             break;
         if (!pause_for(watch, SCAN_MS))

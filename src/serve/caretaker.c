@@ -32,6 +32,7 @@ struct caretaker {
     struct kw_service *service;
     uint64_t ping_ms, refresh_ms, policies_ms, verify_ms, save_ms;
     bool on_record;   /* that it started */
+    bool told_hang;   /* while the failover serves */
     int64_t reminded; /* up to when notices of policies were given */
     struct failing *failing;
 };
@@ -64,15 +65,31 @@ static void tell_warnings(struct kw_service *service)
     kw_strings_cleanup(&warnings);
 }
 
-/* What is merely away comes back in this process; a call that hangs may not. */
-static void end_where_it_hangs(struct kw_service *service)
+static void end_because(struct kw_service *service, const struct kw_error *err)
 {
-    struct kw_error err;
-    if (kw_keyring_check_hang(kw_store_keyring(service->store), &err) == KW_OK)
+    if (service->end.status || atomic_load(&service->stopping))
         return;
+    kw_service_tell(service, "%s", err->message);
     (void)pthread_mutex_lock(&service->lock);
-    service->end = err;
+    service->end = *err;
     (void)pthread_mutex_unlock(&service->lock);
+}
+
+/* What is merely away comes back in this process; a call that hangs may not. Keys of listeners are
+ * on the first token alone. */
+static void look_for_hang(struct caretaker *caretaker)
+{
+    struct kw_service *service = caretaker->service;
+    struct kw_keyring *keyring = kw_store_keyring(service->store);
+    bool needs_first = kw_tls_keys_are_there(service->policy);
+    struct kw_error err;
+    enum kw_status status = kw_keyring_check_hang(keyring, needs_first, &err);
+    if (status == KW_TOKEN) {
+        end_because(service, &err);
+    } else if (!status && !caretaker->told_hang && kw_keyring_check_hang(keyring, true, &err)) {
+        kw_service_tell(service, "warning: while the failover serves: %s", err.message);
+        caretaker->told_hang = true;
+    }
 }
 
 static void look_at_token(struct caretaker *caretaker)
@@ -99,8 +116,7 @@ static void look_at_token(struct caretaker *caretaker)
         kw_service_tell(service, "not ready: %s", err.message);
     else if (!status && !was_ready)
         kw_service_tell(service, "ready");
-    if (status)
-        end_where_it_hangs(service);
+    look_for_hang(caretaker);
     caretaker->ping_ms = kw_now_ms() + (status ? PING_LOST_MS : PING_MS);
     tell_warnings(service);
 }

@@ -118,6 +118,7 @@ enum kw_status kw_listener_tls(const struct kw_config_listener *listener, struct
 /* Before the first connection: each listener of the service's policy has its key, or it can't
  * start. KW_CONFIG for a key that can't be the one, KW_TOKEN and so on, KW_AUDIT. */
 enum kw_status kw_tls_keys_begin(struct kw_service *service, struct kw_error *err);
+bool kw_tls_keys_are_there(const struct kw_policy *policy);
 /* Finds those of a policy that is to replace the service's, and tells which can't be had. Waits for
  * the token. */
 void kw_tls_keys_find(struct kw_service *service, struct kw_policy *policy);

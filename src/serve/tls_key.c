@@ -65,6 +65,14 @@ static enum kw_status give(struct kw_service *service, const struct kw_policy *p
     return kw_http_reload(service->http, listener->name, &tls, err);
 }
 
+bool kw_tls_keys_are_there(const struct kw_policy *policy)
+{
+    bool some = false;
+    for (size_t i = 0; i < policy->config.listener_count && policy->tls_keys; i++)
+        some |= policy->tls_keys[i] != NULL;
+    return some;
+}
+
 enum kw_status kw_tls_keys_begin(struct kw_service *service, struct kw_error *err)
 {
     struct kw_policy *policy = service->policy;

@@ -269,3 +269,38 @@ give_back() {
     expect 3 keyward key list --config bad.conf
     says 'bad.conf:2: failover names no \[token\]'
 }
+
+# A watch of an empty inbox, whose first token hangs.
+start_idle_watch() {
+    faulty_module
+    sed -i 's/^failover = b/&\ngive-up = 1/' keyward.conf
+    mkdir inbox
+    KW_FAULT_SCRIPT="C_Login hang" timeout 60 "$KW_PROGRAM" watch inbox --out out --marker _SUCCESS \
+        --config keyward.conf 2>watch.log &
+    watch=$!
+}
+
+@test "a watch whose first token hangs for too long goes on while the other one serves" {
+    softhsm_only
+    start_idle_watch
+    sleep 5
+    cp -R drop inbox/one
+    touch inbox/one/_SUCCESS
+    until_true test -d inbox/.done/one
+    kill -TERM $watch
+    local code=0
+    wait $watch || code=$?
+    [ "$code" -eq 130 ]
+    diff -r "$E2E/src" out/one
+}
+
+@test "it ends, and is not to be started again, where the PIN of the other one is refused" {
+    softhsm_only
+    printf '99999999\n' >wrong
+    chmod 600 wrong
+    second_pin=$PWD/wrong start_idle_watch
+    local code=0
+    wait $watch || code=$?
+    [ "$code" -eq 3 ]
+    grep -q 'PIN' watch.log
+}

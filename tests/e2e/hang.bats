@@ -119,7 +119,7 @@ CALLS
     local began=$SECONDS
     KW_FAULT_SCRIPT="C_FindObjects hang" expect 6 timeout 60 "$KW_PROGRAM" watch inbox --out out \
         --marker _SUCCESS --config keyward.conf --token t
-    says 'has not come back for 2 s'
+    says 'has not come back in 2 s after its timeout'
     [ $((SECONDS - began)) -le 20 ]
     [ -d inbox/one ]
     assert_no_files out

@@ -52,6 +52,20 @@ keyward() { "$KW_PROGRAM" "$@"; }
 # decrypt DROP [OPTION...]: to a folder out in the test's own scratch folder.
 decrypt() { keyward decrypt "$@" --out out --token "$KW_TEST_TOKEN"; }
 
+# until_true COMMAND...: within 20 seconds; with watch.log where not.
+until_true() {
+    local i
+    for ((i = 0; i < 200; i++)); do
+        if "$@" >/dev/null 2>&1; then
+            return 0
+        fi
+        sleep 0.1
+    done
+    printf 'this did not come true: %s\n' "$*"
+    tail -n 20 watch.log
+    return 1
+}
+
 # shellcheck disable=SC2154 # run sets output, stderr and status
 # expect CODE COMMAND...: the exit code, and for a failure an error on standard error.
 # Leaves $output and $stderr.

@@ -32,20 +32,6 @@ once_at_rest() {
     expect "$1" keyward watch inbox --out out --settle 1 --once --token "$KW_TEST_TOKEN" "${@:2}"
 }
 
-# until_true COMMAND...: within 20 seconds.
-until_true() {
-    local i
-    for ((i = 0; i < 200; i++)); do
-        if "$@" >/dev/null 2>&1; then
-            return 0
-        fi
-        sleep 0.1
-    done
-    printf 'this did not come true: %s\n' "$*"
-    tail -n 20 watch.log
-    return 1
-}
-
 # Not by way of a function: its process, and no shell around it, is the one to be killed.
 start() {
     "$KW_PROGRAM" watch inbox --out out --token "$KW_TEST_TOKEN" "$@" \

@@ -58,14 +58,18 @@ def stopped():
     """p11-kit's server answers nothing, and goes on afterwards."""
     server = server_pid()
     victims = [server, *children(server)]
-    for victim in victims:
-        os.kill(victim, signal.SIGSTOP)
     try:
+        for victim in victims:
+            send(victim, signal.SIGSTOP)
         yield
     finally:
         for victim in victims:
-            with contextlib.suppress(ProcessLookupError):  # its client gave up
-                os.kill(victim, signal.SIGCONT)
+            send(victim, signal.SIGCONT)
+
+
+def send(victim, number):
+    with contextlib.suppress(ProcessLookupError):  # its client is gone, and it after it
+        os.kill(victim, number)
 
 
 class Server(Kill):
@@ -77,8 +81,7 @@ class Server(Kill):
     def take(self, process):
         pid = server_pid()
         for victim in [pid, *children(pid)]:
-            with contextlib.suppress(ProcessLookupError):  # its client is gone, and it after it
-                os.kill(victim, signal.SIGKILL)
+            send(victim, signal.SIGKILL)
 
     def give_back(self):
         super().give_back()
