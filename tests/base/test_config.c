@@ -28,6 +28,7 @@ static void everything_set(void **state)
                                "pin-source = file:/run/pin\n"
                                "sessions = 1024\r\n"
                                "timeout = 3600\n"
+                               "give-up = 86400\n"
                                "failover = two\n"
                                "failover-probe = 1\n"
                                "[token two]\n"
@@ -70,6 +71,7 @@ static void everything_set(void **state)
     assert_string_equal(token->pin_source, "file:/run/pin");
     assert_int_equal(token->sessions, 1024);
     assert_int_equal(token->timeout_s, 3600);
+    assert_int_equal(token->give_up_s, 86400);
     assert_string_equal(token->failover, "two");
     assert_int_equal(token->failover_probe_s, 1);
     token = kw_config_find_token(&config, "two");
@@ -263,6 +265,8 @@ static void faults_name_their_line(void **state)
         {"[token a]\npin-source = File:/x\n", "x.conf:2: pin-source must be file:PATH"},
         {"[token a]\nsessions = 0\n", "x.conf:2: sessions must be a number from 1 to 1024"},
         {"[token a]\nsessions = 1025\n", "x.conf:2: sessions must be a number from 1 to 1024"},
+        {"[token a]\ngive-up = 86401\n",
+         "x.conf:2: give-up must be a number of seconds from 1 to 86400"},
         {"[token a]\ntimeout = 0\n",
          "x.conf:2: timeout must be a number of seconds from 1 to 3600"},
         {"[token a]\ntimeout = 3601\n",
