@@ -53,25 +53,6 @@ class Program(Kill):
         process.kill()
 
 
-@contextlib.contextmanager
-def stopped():
-    """p11-kit's server answers nothing, and goes on afterwards."""
-    server = server_pid()
-    victims = [server, *children(server)]
-    try:
-        for victim in victims:
-            send(victim, signal.SIGSTOP)
-        yield
-    finally:
-        for victim in victims:
-            send(victim, signal.SIGCONT)
-
-
-def send(victim, number):
-    with contextlib.suppress(ProcessLookupError):  # its client is gone, and it after it
-        os.kill(victim, number)
-
-
 class Server(Kill):
     """p11-kit's server, and what it started for each client."""
 
@@ -79,9 +60,7 @@ class Server(Kill):
     outlives = True
 
     def take(self, process):
-        pid = server_pid()
-        for victim in [pid, *children(pid)]:
-            send(victim, signal.SIGKILL)
+        send(server_processes(), signal.SIGKILL)
 
     def give_back(self):
         super().give_back()
@@ -118,6 +97,29 @@ def children(parent):
         if int(fields[1]) == parent:
             found.append(int(stat.parent.name))
     return found
+
+
+def server_processes():
+    """The server, and what it started for each client."""
+    server = server_pid()
+    return [server, *children(server)]
+
+
+def send(processes, number):
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):  # its client is gone, and it after it
+            os.kill(process, number)
+
+
+@contextlib.contextmanager
+def stopped():
+    """p11-kit's server answers nothing, and goes on afterwards."""
+    processes = server_processes()
+    try:
+        send(processes, signal.SIGSTOP)
+        yield
+    finally:
+        send(processes, signal.SIGCONT)
 
 
 def settle():
